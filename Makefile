@@ -1,0 +1,29 @@
+FUZZTIME ?= 30s
+BENCHTIME ?= 1s
+LINT = go tool -modfile=tools/go.mod golangci-lint
+
+.PHONY: help test race lint fmt fuzz bench tidy
+
+help: ## print this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+test: ## run all tests
+	go test ./...
+
+race: ## run all tests with the race detector
+	go test -race ./...
+
+lint: ## run golangci-lint, pinned in tools/go.mod
+	$(LINT) run ./...
+
+fmt: ## format all Go files
+	$(LINT) fmt
+
+fuzz: ## run each fuzz target for FUZZTIME (30s)
+	.ci/fuzz $(FUZZTIME)
+
+bench: ## run all benchmarks, each for BENCHTIME (1s)
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/row ./tests/...
+
+tidy: ## tidy go.mod and tools/go.mod
+	go mod tidy && go -C tools mod tidy

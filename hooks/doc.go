@@ -1,0 +1,30 @@
+// Package hooks declares functions on GORM models: they run when rows change,
+// whoever changed them. The change may come from GORM, from another service or
+// from a line typed into psql, since triggers in Postgres report it.
+//
+//	func init() {
+//		hooks.OnInsert(&Author{}, createFirstPost, hooks.Broadcast())
+//	}
+//
+//	func createFirstPost(ctx context.Context, tx *gorm.DB, p hooks.TriggerPayload[Author]) error {
+//		return tx.Create(&Post{AuthorID: p.New.ID, Content: "Welcome!"}).Error
+//	}
+//
+// Declarations usually stand in init functions. They only fill a registry; the
+// plugin installs the triggers when it migrates, and the functions run in the
+// processes in which the plugin listens.
+//
+// # Delivery
+//
+// With Broadcast, every process that is listening gets each event, at most
+// once; see package listener for what that means. Durable delivery is not
+// there yet, and a declaration without Broadcast is refused by db.Use.
+//
+// # Mistakes
+//
+// A declaration that can't be right whatever the database (no function, a name
+// that is taken, an option out of range) panics and names the places, since it
+// is a mistake in the program's text that shows at its start. What needs the
+// model or the database to be seen is returned by db.Use, Migrate and Listen,
+// naming the declaration as well.
+package hooks

@@ -1,0 +1,161 @@
+package hooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/schema"
+
+	"github.com/gorm-pubsub/pubsub/internal/row"
+	"github.com/gorm-pubsub/pubsub/listener"
+	"github.com/gorm-pubsub/pubsub/triggers"
+)
+
+// rows turns a trigger's messages into payloads and calls the function.
+type rows[M any] struct {
+	handler Handler[M]
+	schema  *schema.Schema
+	pool    gorm.ConnPool
+	table   string // quoted
+	log     *slog.Logger
+
+	plan    atomic.Pointer[plan]
+	loading sync.Mutex
+}
+
+// plan is a compiled decoder, and when the table's columns were read for it.
+type plan struct {
+	*row.Plan
+	loaded time.Time
+}
+
+// A table may change while we listen. Its columns are read again when they are
+// this old; and sooner when an event doesn't fit the plan.
+const (
+	planAge   = time.Minute
+	planRetry = time.Second
+)
+
+// load reads the table's columns and compiles the decoder.
+func (r *rows[M]) load(ctx context.Context) error {
+	columns, err := row.Columns(ctx, r.pool, r.table)
+	if err != nil {
+		return fmt.Errorf("read the columns of table %s: %w", r.table, err)
+	}
+	options, err := row.Probe(ctx, r.pool)
+	if err != nil {
+		return err
+	}
+	compiled, err := row.Compile(r.schema, columns, options)
+	if err != nil {
+		return fmt.Errorf("table %s and model %s: %w", r.table, r.schema.Name, err)
+	}
+	if r.plan.Load() == nil {
+		for _, d := range compiled.Differs() {
+			// The others are rare in effect though common in a schema, and the
+			// documentation names them.
+			if d.Cause != row.JSONNull && d.Cause != row.ArrayBounds && d.Cause != row.NoColumn {
+				r.log.Warn("a column's value in events may differ from a SELECT's", "column", d.Column, "cause", d.Cause.String())
+			}
+		}
+	}
+	r.plan.Store(&plan{Plan: compiled, loaded: time.Now()})
+	return nil
+}
+
+// current returns the plan, after reading the table again when it is older
+// than age.
+func (r *rows[M]) current(ctx context.Context, age time.Duration) *plan {
+	p := r.plan.Load()
+	if time.Since(p.loaded) < age {
+		return p
+	}
+	r.loading.Lock()
+	defer r.loading.Unlock()
+	if now := r.plan.Load(); now != p {
+		return now
+	}
+	if err := r.load(ctx); err != nil {
+		r.log.Warn("the table's columns could not be read again", "error", err)
+		r.plan.Store(&plan{Plan: p.Plan, loaded: time.Now()}) // not at every event
+	}
+	return r.plan.Load()
+}
+
+var errShape = errors.New("the message is not a trigger's")
+
+// handle is the subscription's Handler.
+func (r *rows[M]) handle(ctx context.Context, m listener.Message, deliver listener.Deliver) {
+	if m.Op == 0 || len(m.Data) < 2 || m.Data[0] != '[' {
+		deliver(nil, errShape)
+		return
+	}
+	p := r.current(ctx, planAge)
+	for pos := 1; ; pos++ {
+		payload := TriggerPayload[M]{Op: m.Op, EventID: m.ID, CreatedAt: m.At, schema: r.schema, plan: p.Plan}
+		next, err := r.decode(ctx, p, m, pos, &payload)
+		if err != nil {
+			// The table may have changed since the plan was made.
+			if fresh := r.current(ctx, planRetry); fresh != p {
+				p = fresh
+				payload.plan = p.Plan
+				next, err = r.decode(ctx, p, m, pos, &payload)
+			}
+		}
+		if err != nil {
+			deliver(nil, err)
+			if next, err = row.Skip(m.Data, pos); err != nil {
+				return // the rest can't be told apart
+			}
+		} else {
+			payload.source = m.Data[pos:next]
+			deliver(func(ctx context.Context, tx *gorm.DB) error { return r.handler(ctx, tx, payload) }, nil)
+		}
+		if pos = next; pos >= len(m.Data) || m.Data[pos] != ',' {
+			return
+		}
+	}
+}
+
+// decode reads the event at data[pos:] and returns where it ends.
+func (r *rows[M]) decode(ctx context.Context, p *plan, m listener.Message, pos int, payload *TriggerPayload[M]) (next int, err error) {
+	switch m.Op {
+	case triggers.Insert:
+		payload.New = new(M)
+		return p.DecodeAt(ctx, m.Data, pos, reflect.ValueOf(payload.New).Elem())
+	case triggers.Delete:
+		payload.Old = new(M)
+		return p.DecodeAt(ctx, m.Data, pos, reflect.ValueOf(payload.Old).Elem())
+	case triggers.Update:
+		payload.Old, payload.New = new(M), new(M)
+		if pos, err = expect(m.Data, pos, '['); err != nil {
+			return pos, err
+		}
+		if pos, err = p.DecodeAt(ctx, m.Data, pos, reflect.ValueOf(payload.Old).Elem()); err != nil {
+			return pos, err
+		}
+		if pos, err = expect(m.Data, pos, ','); err != nil {
+			return pos, err
+		}
+		if pos, err = p.DecodeAt(ctx, m.Data, pos, reflect.ValueOf(payload.New).Elem()); err != nil {
+			return pos, err
+		}
+		return expect(m.Data, pos, ']')
+	default:
+		return row.Skip(m.Data, pos)
+	}
+}
+
+func expect(data string, pos int, c byte) (int, error) {
+	if pos >= len(data) || data[pos] != c {
+		return pos, errShape
+	}
+	return pos + 1, nil
+}

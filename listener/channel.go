@@ -1,0 +1,160 @@
+package listener
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5"
+	"gorm.io/gorm"
+
+	"github.com/gorm-pubsub/pubsub/internal/site"
+	"github.com/gorm-pubsub/pubsub/triggers"
+)
+
+// Channel is a notification channel whose messages are values of type T, sent
+// as JSON. Declare it once, as a package variable, and use that variable to
+// listen and to notify. It may be used from several goroutines.
+type Channel[T any] struct {
+	name string
+	opts []Option
+	err  error
+}
+
+// NewChannel declares a typed channel. The name is the notification channel's,
+// 1 to 63 bytes. The options hold for all its subscriptions; Name has no place
+// here.
+//
+// It panics, naming the place, when the name can't be a channel's or is
+// declared already in that registry, and when T has a part that JSON can't
+// carry (channels, functions, complex numbers).
+func NewChannel[T any](name string, opts ...Option) *Channel[T] {
+	place := site.Caller()
+	fail := func(err error) {
+		panic(fmt.Sprintf("pubsub: channel %q declared at %s: %v", name, place, err))
+	}
+	s := newSettings(opts)
+	if s.problem != nil {
+		fail(s.problem)
+	}
+	if s.name != "" {
+		fail(fmt.Errorf("Name names a subscription: give it to Listen"))
+	}
+	if name == "" || len(name) > triggers.MaxIdentifier {
+		fail(fmt.Errorf("the name has %d bytes; Postgres allows 1 to %d", len(name), triggers.MaxIdentifier))
+	}
+	if err := jsonable[T](); err != nil {
+		fail(err)
+	}
+	c := &Channel[T]{name: name, opts: opts}
+	if !s.broadcast {
+		c.err = ErrDurable
+	}
+	s.registry.addChannel(declared{name: name, site: place, problem: c.err})
+	return c
+}
+
+// Name returns the notification channel's name.
+func (c *Channel[T]) Name() string { return c.name }
+
+// Listen declares that h is called with each value that arrives. The function
+// runs when the plugin's Listen does, with the guarantees of the channel's
+// delivery (see the package's comment). tx is an ordinary session on the
+// plugin's database; no transaction is open.
+//
+// An error or a panic of h is logged and counted; a broadcast is not tried
+// again. A message that can't be decoded as T is logged and counted, and stops
+// nothing. Options come on top of the channel's.
+//
+// It panics, naming the place, when h is nil or the subscription's name is
+// taken.
+func (c *Channel[T]) Listen(h func(ctx context.Context, tx *gorm.DB, v T) error, opts ...Option) {
+	place := site.Caller()
+	if h == nil {
+		panic(fmt.Sprintf("pubsub: the listener on channel %q declared at %s has no function", c.name, place))
+	}
+	handle := func(_ context.Context, m Message, deliver Deliver) {
+		var v T
+		if err := json.Unmarshal([]byte(m.Data), &v); err != nil {
+			deliver(nil, fmt.Errorf("decode the message as %T: %w", v, err))
+			return
+		}
+		deliver(func(ctx context.Context, tx *gorm.DB) error { return h(ctx, tx, v) }, nil)
+	}
+	Declare(Declaration{
+		Name: DefaultName(c.name, h, place),
+		Site: place,
+		Bind: func(*gorm.DB) (Binding, error) {
+			return Binding{
+				Channel: c.name,
+				Open:    func(context.Context, *gorm.DB, *slog.Logger) (Handler, error) { return handle, nil },
+			}, nil
+		},
+	}, append(append([]Option(nil), c.opts...), opts...)...)
+}
+
+// DefaultName returns the name of a subscription that was given none: what is
+// listened to and the function's name. A function literal, whose name isn't
+// stable, is named after its place.
+func DefaultName(subject string, f any, place string) string {
+	name, stable := site.Func(f)
+	if !stable {
+		name = place
+	}
+	return subject + "." + name
+}
+
+// Notify sends v to the channel's listeners. In a transaction it leaves when
+// that commits, and never when that, or the savepoint it was sent in, is
+// rolled back; outside of one it leaves at once. It blocks for one round trip
+// to the database.
+//
+// A value of any size goes: what is larger than a notification may be (7,999
+// bytes) is stored, and fetched by the listeners. Postgres refuses to PREPARE
+// TRANSACTION after a notification.
+//
+// It returns ErrNotInstalled when tx belongs to a database without the plugin,
+// and the error of encoding v or of the database, which in a transaction means
+// that the transaction is broken. In a dry run it does nothing.
+func (c *Channel[T]) Notify(ctx context.Context, tx *gorm.DB, v T) error {
+	if c.err != nil {
+		return fmt.Errorf("notify channel %q: %w", c.name, c.err)
+	}
+	if tx.Error != nil {
+		return fmt.Errorf("notify channel %q: %w", c.name, tx.Error)
+	}
+	schema, err := schemaOf(tx)
+	if err != nil {
+		return fmt.Errorf("notify channel %q: %w", c.name, err)
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("notify channel %q: encode %T: %w", c.name, v, err)
+	}
+	if tx.DryRun {
+		return nil
+	}
+	// The pool itself and not tx.Exec: a resolver of read replicas would take
+	// a SELECT for a read.
+	call := "SELECT " + pgx.Identifier{schema, "notify"}.Sanitize() + "($1, $2)"
+	if _, err := tx.Statement.ConnPool.ExecContext(ctx, call, c.name, string(data)); err != nil {
+		return fmt.Errorf("notify channel %q: %w", c.name, err)
+	}
+	return nil
+}
+
+// Host is what Notify looks for among a database's plugins.
+type Host interface {
+	// PubSubSchema returns the schema of our tables and functions.
+	PubSubSchema() string
+}
+
+func schemaOf(tx *gorm.DB) (string, error) {
+	for _, plugin := range tx.Plugins {
+		if host, ok := plugin.(Host); ok {
+			return host.PubSubSchema(), nil
+		}
+	}
+	return "", ErrNotInstalled
+}

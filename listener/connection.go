@@ -1,0 +1,140 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Dial opens the connection to listen on. It calls prepare with the
+// configuration before it connects. The connection must be its own: one from a
+// pool would go back there still listening.
+type Dial func(ctx context.Context, prepare func(*pgx.ConnConfig)) (*pgx.Conn, error)
+
+// What the connection's health is judged by. A silent connection is asked for
+// a sign of life every silence; the answer has patience to arrive. So a dead
+// one is found within 2×silence + patience.
+const (
+	silence  = 15 * time.Second
+	patience = 10 * time.Second
+	// keepAlive is TCP's own check, which finds a vanished host.
+	keepAlive = 15 * time.Second
+)
+
+// connection is an open, listening connection. It belongs to one goroutine.
+type connection struct {
+	conn *pgx.Conn
+	pg   *pgconn.PgConn
+	// onNotification is called by the goroutine that receives.
+	onNotification func(*pgconn.Notification)
+	received       int64     // notifications so far
+	lastArrival    time.Time // of a notification
+}
+
+// connect dials, and listens on nothing yet.
+func connect(ctx context.Context, dial Dial) (*connection, error) {
+	c := &connection{onNotification: func(*pgconn.Notification) {}}
+	conn, err := dial(ctx, func(config *pgx.ConnConfig) {
+		// A configuration copied from a live connection has that connection's
+		// callback.
+		config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) {
+			c.received++
+			c.onNotification(n)
+		}
+		if config.RuntimeParams["application_name"] == "" {
+			if config.RuntimeParams == nil {
+				config.RuntimeParams = map[string]string{}
+			}
+			config.RuntimeParams["application_name"] = "pubsub listener"
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to listen: %w", err)
+	}
+	c.conn, c.pg = conn, conn.PgConn()
+	if tcp, ok := c.pg.Conn().(*net.TCPConn); ok {
+		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive, Count: 3})
+	}
+	return c, nil
+}
+
+// exec runs statements without parameters. Notifications that arrive meanwhile
+// are delivered.
+func (c *connection) exec(ctx context.Context, sql string) error {
+	_, err := c.pg.Exec(ctx, sql).ReadAll()
+	return err
+}
+
+// listen starts to listen on the channels.
+func (c *connection) listen(ctx context.Context, channels []string) error {
+	var b strings.Builder
+	// Since Postgres 14 a server may end sessions that are idle.
+	b.WriteString("SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'idle_session_timeout';")
+	for _, channel := range channels {
+		fmt.Fprintf(&b, "LISTEN %s;", pgx.Identifier{channel}.Sanitize())
+	}
+	if err := c.exec(ctx, b.String()); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	return nil
+}
+
+// receive delivers notifications until ctx ends, and then returns nil, or
+// until the connection fails. alive is called when the server has answered a
+// ping.
+func (c *connection) receive(ctx context.Context, alive func()) error {
+	// A read with a context costs a goroutine; one with a deadline costs
+	// nothing, and a deadline in the past ends it.
+	stop := context.AfterFunc(ctx, func() { _ = c.pg.Conn().SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	for {
+		if err := c.pg.Conn().SetReadDeadline(time.Now().Add(silence)); err != nil {
+			return err
+		}
+		before := c.received
+		err := error(nil)
+		for err == nil && ctx.Err() == nil {
+			_, err = c.pg.ReceiveMessage(context.Background())
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		var network net.Error
+		if !errors.As(err, &network) || !network.Timeout() {
+			return err
+		}
+		if c.received == before {
+			if err := c.ping(ctx); err != nil {
+				return err
+			}
+			alive()
+		}
+	}
+}
+
+// ping asks for a sign of life.
+func (c *connection) ping(ctx context.Context) error {
+	if err := c.pg.Conn().SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := c.exec(ctx, "-- still there?"); err != nil {
+		return fmt.Errorf("the connection is silent and gives no sign of life: %w", err)
+	}
+	return nil
+}
+
+// close ends the session. It doesn't wait long for a server that is gone.
+func (c *connection) close() {
+	_ = c.pg.Conn().SetReadDeadline(time.Time{})
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_ = c.conn.Close(ctx)
+}

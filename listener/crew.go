@@ -1,0 +1,107 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+)
+
+// hardStop is how long functions have to return once their context is
+// cancelled.
+const hardStop = 5 * time.Second
+
+// crew is the goroutines of one Run beside the one that receives.
+type crew struct {
+	config  Config
+	workers []*worker
+	ctx     context.Context // of the functions: it outlives Run's, for a soft stop
+	cancel  context.CancelCauseFunc
+	group   sync.WaitGroup
+	helpers sync.WaitGroup
+	retire  context.CancelFunc // ends the helpers
+}
+
+// newCrew starts the workers and the housekeeping.
+func newCrew(config Config, workers []*worker) *crew {
+	c := &crew{config: config, workers: workers}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	for _, w := range workers {
+		for range w.sub.concurrency {
+			c.group.Go(func() { w.run(c.ctx) })
+		}
+	}
+	var ctx context.Context
+	ctx, c.retire = context.WithCancel(context.Background())
+	c.helpers.Go(func() {
+		newPayloads(config.Pool, config.Schema).sweep(ctx, func(err error) {
+			config.Logger.Warn("housekeeping failed", "error", err)
+		})
+	})
+	return c
+}
+
+// report tells the application of a gap.
+func (c *crew) report(gap Gap) {
+	if c.config.OnGap == nil {
+		return
+	}
+	c.group.Go(func() {
+		defer func() {
+			if value := recover(); value != nil {
+				c.config.Logger.Error("OnGap panicked", "error", fmt.Sprint(value), "stack", string(debug.Stack()))
+			}
+		}()
+		c.config.OnGap(c.ctx, gap)
+	})
+}
+
+// stop ends the crew's work, softly and then hard. It returns an error when a
+// function goes on all the same.
+func (c *crew) stop() error {
+	c.retire()
+	for _, w := range c.workers {
+		w.queue.close()
+	}
+	done := make(chan struct{})
+	go func() { c.group.Wait(); close(done) }()
+	finished := within(done, c.config.Grace)
+	c.cancel(errors.New("the listener is stopping and the grace period is over"))
+	if !finished {
+		for _, w := range c.workers {
+			w.queue.discard()
+		}
+		finished = within(done, hardStop)
+	}
+	c.helpers.Wait()
+
+	var stuck []string
+	for _, w := range c.workers {
+		h := w.health()
+		if h.Dropped > 0 {
+			w.log.Warn("broadcasts were dropped", "dropped", h.Dropped)
+		}
+		if h.Running > 0 {
+			stuck = append(stuck, fmt.Sprintf("%s (declared at %s)", h.Name, w.sub.site))
+		}
+	}
+	if !finished {
+		return fmt.Errorf("%w %s after their contexts were cancelled: %s", ErrStillRunning, hardStop, strings.Join(stuck, ", "))
+	}
+	return nil
+}
+
+// within reports whether done was closed within d.
+func within(done <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}

@@ -1,0 +1,38 @@
+package listener
+
+import "errors"
+
+var (
+	// ErrUnknownChannel is returned by Run when it is asked for a channel that
+	// nothing was declared for. The error's text lists the known ones.
+	ErrUnknownChannel = errors.New("pubsub: unknown channel")
+
+	// ErrNothingDeclared is returned by Run when the registry has no
+	// subscription: the package that declares them is probably not imported.
+	ErrNothingDeclared = errors.New("pubsub: no listener is declared")
+
+	// ErrListening is returned by Run while another Run of the same Listener
+	// is going on.
+	ErrListening = errors.New("pubsub: already listening")
+
+	// ErrNotInstalled is returned by Notify when tx belongs to a *gorm.DB that
+	// has no plugin.
+	ErrNotInstalled = errors.New("pubsub: the plugin is not installed in this *gorm.DB: call db.Use(pubsub.New()) first")
+
+	// ErrDurable is returned for a declaration without Broadcast: durable
+	// delivery does not exist yet.
+	ErrDurable = errors.New("pubsub: durable delivery is not available yet: declare it with Broadcast()")
+
+	// ErrDeaf is returned by Run when a notification that was sent through the
+	// application's pool does not arrive on the listening connection. The two
+	// reach different databases, or a pooler in transaction mode is in between.
+	ErrDeaf = errors.New("pubsub: notifications don't arrive")
+
+	// ErrStillRunning is returned by Run when functions did not return even
+	// after their contexts were cancelled. The error's text names them.
+	ErrStillRunning = errors.New("pubsub: functions are still running")
+
+	// ErrNoAddress is returned when the connection to listen on can't be found
+	// from the *gorm.DB.
+	ErrNoAddress = errors.New("pubsub: can't tell how to reach Postgres for listening")
+)

@@ -1,0 +1,55 @@
+package listener
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Health is the state of a Listener at one moment.
+type Health struct {
+	// Listening tells whether notifications are being received.
+	Listening bool
+	// Since is when Listening became what it is; zero before the first Run.
+	Since time.Time
+	// Reconnects counts the connections that replaced a broken one.
+	Reconnects int64
+	// LastError is why the last connection broke, nil if none did.
+	LastError error
+	// Subscriptions has the counters of each, in the order of declaration.
+	// They start at zero with each Run.
+	Subscriptions []SubscriptionHealth
+}
+
+// SubscriptionHealth has a subscription's counters in this process.
+type SubscriptionHealth struct {
+	Name    string
+	Channel string
+	Waiting int   // notifications in the buffer
+	Running int64 // calls that are going on
+	Handled int64 // calls that returned nil
+	Failed  int64 // calls that returned an error or panicked, and events that could not be decoded
+	Dropped int64 // notifications that found the buffer full
+	Lost    int64 // events that the trigger could not tell
+}
+
+// Err returns nil while notifications are being received and an error that
+// says why they are not, as a readiness probe wants it.
+func (h Health) Err() error {
+	switch {
+	case h.Listening:
+		return nil
+	case h.LastError != nil:
+		return fmt.Errorf("not listening since %s: %w", h.Since.Format(time.RFC3339), h.LastError)
+	}
+	return errors.New("not listening")
+}
+
+// Gap is a time in which broadcasts may have been missed, since the connection
+// was broken.
+type Gap struct {
+	From, To time.Time
+	Channels []string
+	// Cause is why the connection broke.
+	Cause error
+}

@@ -1,0 +1,320 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"gorm.io/gorm"
+
+	"github.com/gorm-pubsub/pubsub/triggers"
+)
+
+// Config is what a Listener needs. The plugin fills it.
+type Config struct {
+	// DB is handed to the functions. Required.
+	DB *gorm.DB
+	// Pool is the application's pool, for our own statements. Required.
+	Pool gorm.ConnPool
+	// Registry has the subscriptions. Required.
+	Registry *Registry
+	// Dial opens the connection to listen on. Required.
+	Dial Dial
+	// Logger gets what goes wrong where nobody can return an error. Required.
+	Logger *slog.Logger
+	// Schema has our tables. Defaults to "pubsub".
+	Schema string
+	// Grace is how long a soft stop waits for functions that are running and
+	// notifications that have arrived. Defaults to 10 seconds.
+	Grace time.Duration
+	// OnGap is called, in a goroutine of its own, after a broken connection was
+	// replaced. Its context and its time to end are those of the functions.
+	// Optional.
+	OnGap func(context.Context, Gap)
+}
+
+const (
+	defaultGrace = 10 * time.Second
+	// The pauses between attempts to reconnect grow from the first to the last.
+	firstPause = 100 * time.Millisecond
+	lastPause  = 10 * time.Second
+	// attempt bounds one attempt to connect.
+	attempt = 30 * time.Second
+)
+
+// Listener receives notifications and runs the subscriptions' functions.
+type Listener struct {
+	config Config
+
+	mu         sync.Mutex
+	running    bool
+	ready      chan struct{}
+	listening  bool
+	since      time.Time
+	alive      time.Time // when the server last showed that it is there
+	reconnects int64
+	lastError  error
+	workers    []*worker
+}
+
+// New returns a Listener that doesn't listen yet.
+func New(config Config) *Listener {
+	if config.Schema == "" {
+		config.Schema = triggers.DefaultSchema
+	}
+	if config.Grace <= 0 {
+		config.Grace = defaultGrace
+	}
+	return &Listener{config: config, ready: make(chan struct{})}
+}
+
+// Ready returns a channel that is closed when the first Run has begun to
+// receive: what is committed from then on is delivered.
+func (l *Listener) Ready() <-chan struct{} { return l.ready }
+
+// Health returns the state at this moment. It doesn't ask the database.
+func (l *Listener) Health() Health {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := Health{
+		Listening: l.listening, Since: l.since,
+		Reconnects: l.reconnects, LastError: l.lastError,
+	}
+	for _, w := range l.workers {
+		h.Subscriptions = append(h.Subscriptions, w.health())
+	}
+	return h
+}
+
+// Run listens on the named channels, or on those of all subscriptions when
+// none is named, and blocks until ctx ends. It returns nil then, after a soft
+// stop: it receives no more, and the functions have Grace to deal with what has
+// arrived; then their contexts are cancelled, and what is still in the buffers
+// is dropped, counted and reported.
+//
+// It returns an error at once when the declarations don't fit the database,
+// when a channel is unknown, or when the first connection can't be made. A
+// connection that breaks later is replaced, for as long as it takes.
+func (l *Listener) Run(ctx context.Context, channels ...string) error {
+	if err := l.begin(); err != nil {
+		return err
+	}
+	defer l.end()
+	workers, err := l.open(ctx, channels)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	routes := map[string][]*worker{}
+	for _, w := range workers {
+		routes[w.channel] = append(routes[w.channel], w)
+	}
+	conn, err := l.connect(ctx, routes)
+	if err != nil {
+		return ended(ctx, err)
+	}
+
+	c := newCrew(l.config, workers)
+	l.setListening(nil)
+	l.receive(ctx, conn, routes, c)
+	return c.stop()
+}
+
+// ended returns err, or nil when it comes from the end of ctx, which is a clean
+// stop.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (l *Listener) begin() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.running {
+		return ErrListening
+	}
+	l.running = true
+	return nil
+}
+
+func (l *Listener) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.running = false
+	if l.listening {
+		l.listening, l.since = false, time.Now()
+	}
+}
+
+// open binds the subscriptions to the database and makes their workers.
+func (l *Listener) open(ctx context.Context, channels []string) ([]*worker, error) {
+	wanted := map[string]bool{}
+	for _, c := range channels {
+		wanted[c] = false
+	}
+	known := map[string]bool{}
+	payloads := newPayloads(l.config.Pool, l.config.Schema)
+	var workers []*worker
+	var problems []error
+	for _, sub := range l.config.Registry.Subscriptions() {
+		b, err := sub.Bind(l.config.DB)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		known[b.Channel] = true
+		if _, ok := wanted[b.Channel]; len(wanted) > 0 && !ok {
+			continue
+		}
+		log := l.config.Logger.With("channel", b.Channel, "subscription", sub.name)
+		handle, err := b.Open(ctx, l.config.DB, log)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("listener %q (declared at %s): %w", sub.name, sub.site, err))
+			continue
+		}
+		workers = append(workers, &worker{
+			sub: sub, channel: b.Channel, handle: handle, queue: newQueue(sub.buffer), db: l.config.DB, payloads: payloads,
+			log: log,
+		})
+	}
+	if len(known) == 0 && len(problems) == 0 {
+		return nil, fmt.Errorf("%w: import the package that declares them", ErrNothingDeclared)
+	}
+	for _, c := range channels {
+		if !known[c] {
+			problems = append(problems, fmt.Errorf("%w %q; known are: %s", ErrUnknownChannel, c, strings.Join(slices.Sorted(maps.Keys(known)), ", ")))
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.workers = workers
+	return workers, nil
+}
+
+// connect makes a connection that listens on all routes and has proved it.
+func (l *Listener) connect(ctx context.Context, routes map[string][]*worker) (*connection, error) {
+	ctx, cancel := context.WithTimeout(ctx, attempt)
+	defer cancel()
+	c, err := connect(ctx, l.config.Dial)
+	if err != nil {
+		return nil, err
+	}
+	c.onNotification = func(n *pgconn.Notification) {
+		c.lastArrival = time.Now()
+		i := item{payload: n.Payload, arrived: c.lastArrival}
+		for _, w := range routes[n.Channel] {
+			w.offer(i)
+		}
+	}
+	channels := slices.Sorted(maps.Keys(routes))
+	err = c.listen(ctx, channels)
+	if err == nil {
+		err = c.probe(ctx, l.config.Pool)
+	}
+	if err == nil {
+		err = c.announce(ctx, channels)
+	}
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// receive delivers notifications until ctx ends, over as many connections as
+// it takes.
+func (l *Listener) receive(ctx context.Context, c *connection, routes map[string][]*worker, crew *crew) {
+	channels := slices.Sorted(maps.Keys(routes))
+	for {
+		err := c.receive(ctx, l.seen)
+		l.seenAt(c.lastArrival)
+		c.close()
+		if ctx.Err() != nil {
+			return
+		}
+		from := l.setListening(err)
+		l.config.Logger.Warn("the listening connection broke; broadcasts are missed until there is a new one", "error", err)
+		next := l.reconnectTo(ctx, routes)
+		if next == nil {
+			return
+		}
+		c = next
+		l.setListening(nil)
+		l.mu.Lock()
+		l.reconnects++
+		l.mu.Unlock()
+		gap := Gap{From: from, To: time.Now(), Channels: channels, Cause: err}
+		l.config.Logger.Warn("listening again; broadcasts sent in between were missed", "from", gap.From, "to", gap.To, "channels", channels)
+		crew.report(gap)
+	}
+}
+
+// reconnectTo tries until there is a connection, and returns nil when ctx ends
+// first.
+func (l *Listener) reconnectTo(ctx context.Context, routes map[string][]*worker) *connection {
+	var last string
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		c, err := l.connect(ctx, routes)
+		if err == nil {
+			return c
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		l.setListening(err)
+		if text := err.Error(); text != last { // once is enough
+			l.config.Logger.Warn("no new listening connection yet", "error", err)
+			last = text
+		}
+		jittered := pause/2 + rand.N(pause/2) //nolint:gosec // jitter
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(jittered):
+		}
+	}
+}
+
+// setListening records that there is a connection, or with an error that there
+// is none. It returns when the server was last seen.
+func (l *Listener) setListening(broken error) (alive time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if listening := broken == nil; listening != l.listening {
+		l.listening, l.since = listening, now
+	}
+	if broken != nil {
+		l.lastError = broken
+		return l.alive
+	}
+	l.alive = now
+	select {
+	case <-l.ready:
+	default:
+		close(l.ready)
+	}
+	return now
+}
+
+func (l *Listener) seen() { l.seenAt(time.Now()) }
+
+func (l *Listener) seenAt(t time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t.After(l.alive) {
+		l.alive = t
+	}
+}

@@ -1,0 +1,96 @@
+package listener
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gorm-pubsub/pubsub/triggers"
+)
+
+// Message is one notification.
+type Message struct {
+	// Channel is where it arrived.
+	Channel string
+	// ID numbers the notifications that this project sends, 0 for others.
+	ID int64
+	// At is when it was sent, by the database's clock; when it arrived, for
+	// notifications of others.
+	At time.Time
+	// Op is the operation behind a trigger's message, 0 for a typed channel's.
+	Op triggers.Op
+	// Data is JSON text: a trigger's rows, an array with an element for each
+	// event, or a typed channel's value. A notification of others' making, such
+	// as a NOTIFY typed into psql, is taken for a typed channel's value.
+	Data string
+
+	stored bool   // Data is in the payload table under ID
+	lost   string // why the trigger could not tell what happened, as JSON
+}
+
+// parse reads a notification's payload. The frame is ours and written by
+// functions in SQL, so that it has one spelling; anything else is a foreign
+// payload and becomes Data as it is.
+//
+//	{"pubsub":1,"at":2,"op":"insert","rows":[…]}
+//	{"pubsub":1,"at":2,"op":"insert","lost":"…"}
+//	{"pubsub":1,"at":2,"data":…}
+//	{"pubsub":1,"stored":true}
+func parse(channel, payload string, arrived time.Time) Message {
+	foreign := Message{Channel: channel, At: arrived, Data: payload}
+	m := Message{Channel: channel}
+	rest, ok := strings.CutPrefix(payload, `{"pubsub":`)
+	if !ok {
+		return foreign
+	}
+	if rest, ok = strings.CutSuffix(rest, "}"); !ok {
+		return foreign
+	}
+	if m.ID, rest, ok = integer(rest); !ok {
+		return foreign
+	}
+	if rest == `,"stored":true` {
+		m.stored = true
+		return m
+	}
+	if rest, ok = strings.CutPrefix(rest, `,"at":`); !ok {
+		return foreign
+	}
+	var micros int64
+	if micros, rest, ok = integer(rest); !ok {
+		return foreign
+	}
+	m.At = time.UnixMicro(micros)
+	if data, ok := strings.CutPrefix(rest, `,"data":`); ok {
+		m.Data = data
+		return m
+	}
+	if rest, ok = strings.CutPrefix(rest, `,"op":"`); !ok {
+		return foreign
+	}
+	name, rest, ok := strings.Cut(rest, `"`)
+	if !ok {
+		return foreign
+	}
+	if m.Op, ok = triggers.ParseOp(name); !ok {
+		return foreign
+	}
+	if rows, ok := strings.CutPrefix(rest, `,"rows":`); ok {
+		m.Data = rows
+		return m
+	}
+	if m.lost, ok = strings.CutPrefix(rest, `,"lost":`); ok {
+		return m
+	}
+	return foreign
+}
+
+// integer reads the digits at the beginning of text.
+func integer(text string) (n int64, rest string, ok bool) {
+	end := 0
+	for end < len(text) && text[end] >= '0' && text[end] <= '9' {
+		end++
+	}
+	n, err := strconv.ParseInt(text[:end], 10, 64)
+	return n, text[end:], err == nil
+}

@@ -1,0 +1,62 @@
+package listener
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"gorm.io/gorm"
+)
+
+// probeLimit is how long the probe may be under way.
+const probeLimit = 10 * time.Second
+
+// probe sends a notification through the pool, as the application does, and
+// expects it on the connection. Behind a pooler in transaction mode LISTEN
+// succeeds and does nothing; only this finds out.
+func (c *connection) probe(ctx context.Context, pool gorm.ConnPool) error {
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	channel := "pubsub_probe_" + rand.Text()
+	quoted := pgx.Identifier{channel}.Sanitize()
+	if err := c.exec(ctx, "LISTEN "+quoted); err != nil {
+		return fmt.Errorf("listen for the probe: %w", err)
+	}
+
+	deliver, arrived := c.onNotification, false
+	c.onNotification = func(n *pgconn.Notification) {
+		if n.Channel == channel {
+			arrived = true
+			return
+		}
+		deliver(n)
+	}
+	defer func() { c.onNotification = deliver }()
+
+	sent := make(chan error, 1)
+	go func() {
+		_, err := pool.ExecContext(ctx, "SELECT pg_catalog.pg_notify($1, '')", channel)
+		sent <- err
+	}()
+	var failure error
+	for !arrived && failure == nil {
+		_, failure = c.pg.ReceiveMessage(ctx)
+	}
+	if arrived {
+		<-sent
+		return c.exec(ctx, "UNLISTEN "+quoted)
+	}
+	cancel()
+	if err := <-sent; err != nil {
+		return fmt.Errorf("send a probe through the application's pool (is every connection of it in use?): %w", err)
+	}
+	if !pgconn.Timeout(failure) {
+		return fmt.Errorf("wait for the probe: %w", failure)
+	}
+	return fmt.Errorf("%w: a probe sent through the application's pool was not received within %s; "+
+		"a pooler in transaction mode is in between, or the two reach different databases: "+
+		"give the plugin a direct address with pubsub.ListenDSN", ErrDeaf, probeLimit)
+}

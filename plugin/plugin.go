@@ -1,0 +1,210 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"github.com/gorm-pubsub/pubsub/listener"
+	"github.com/gorm-pubsub/pubsub/triggers"
+)
+
+// Plugin is the gorm.Plugin. Make it with New and give it to db.Use. Its
+// methods may be called from several goroutines.
+type Plugin struct {
+	registry  *listener.Registry
+	installer triggers.Installer
+	logger    *slog.Logger
+	dial      listener.Dial
+	grace     time.Duration
+	onGap     func(context.Context, listener.Gap)
+
+	mu       sync.Mutex
+	db       *gorm.DB
+	listener *listener.Listener
+}
+
+var (
+	_ gorm.Plugin   = (*Plugin)(nil)
+	_ listener.Host = (*Plugin)(nil)
+)
+
+// New returns a plugin. It starts nothing.
+func New(opts ...Option) *Plugin {
+	p := &Plugin{registry: listener.DefaultRegistry, logger: slog.Default()}
+	for _, opt := range opts {
+		opt(p)
+	}
+	if p.installer.Schema == "" {
+		p.installer.Schema = triggers.DefaultSchema
+	}
+	return p
+}
+
+// Name is for GORM, which calls it in db.Use. Each plugin has a name of its
+// own, since GORM refuses a second plugin of one name without saying why.
+func (p *Plugin) Name() string { return fmt.Sprintf("pubsub %p", p) }
+
+// PubSubSchema returns the schema of the plugin's tables and functions.
+func (p *Plugin) PubSubSchema() string { return p.installer.Schema }
+
+// Initialize is for GORM, which calls it in db.Use. It checks the declarations
+// against the models and returns everything that is wrong with them, and wraps
+// the dialector so that AutoMigrate and CreateTable install the triggers of
+// what they migrate. It doesn't touch the database, and starts nothing.
+func (p *Plugin) Initialize(db *gorm.DB) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.db != nil {
+		return p.initializeAgain(db)
+	}
+	if name := db.Name(); name != "postgres" {
+		return fmt.Errorf("%w, but this *gorm.DB is %q", ErrNotPostgres, name)
+	}
+	for _, other := range db.Plugins {
+		if host, ok := other.(listener.Host); ok && host != listener.Host(p) {
+			return fmt.Errorf("%w: this *gorm.DB has one; use that, with all declarations in its registry", ErrTwoPlugins)
+		}
+	}
+	if p.registry == nil {
+		return errors.New("pubsub: WithRegistry: the registry is nil")
+	}
+	if len(p.installer.Schema) > triggers.MaxIdentifier {
+		return fmt.Errorf("pubsub: Schema: the name has %d bytes; Postgres allows %d", len(p.installer.Schema), triggers.MaxIdentifier)
+	}
+	if _, err := p.definitions(db); err != nil {
+		return err
+	}
+	if p.dial == nil {
+		p.dial = dialLike(db)
+	}
+	if !wrapDialector(db, p) {
+		p.logger.Warn("AutoMigrate installs no triggers with this dialector: call Migrate after it", "dialector", fmt.Sprintf("%T", db.Dialector))
+	}
+	p.db = db
+	p.listener = listener.New(listener.Config{
+		DB: db, Pool: plainPool(db), Registry: p.registry, Dial: p.dial, Logger: p.logger,
+		Schema: p.installer.Schema, Grace: p.grace, OnGap: p.onGap,
+	})
+	return nil
+}
+
+// initializeAgain is for plugins that open further databases with a copy of
+// this one's configuration, such as dbresolver's sources and replicas.
+func (p *Plugin) initializeAgain(db *gorm.DB) error {
+	if db.Plugins[p.Name()] == gorm.Plugin(p) {
+		return nil
+	}
+	return fmt.Errorf("%w: this plugin is in use by another *gorm.DB; make one with New for each", ErrTwoPlugins)
+}
+
+// plainPool returns db's connection pool without its statement cache.
+func plainPool(db *gorm.DB) gorm.ConnPool {
+	if prepared, ok := db.ConnPool.(*gorm.PreparedStmtDB); ok {
+		return prepared.ConnPool
+	}
+	return db.ConnPool
+}
+
+// definitions returns the triggers that the declarations ask for, and all that
+// is wrong with the declarations.
+func (p *Plugin) definitions(db *gorm.DB) ([]triggers.Definition, error) {
+	var defs []triggers.Definition
+	problems := p.registry.ChannelProblems()
+	typed := map[string]*listener.Subscription{}
+	for _, sub := range p.registry.Subscriptions() {
+		b, err := sub.Bind(db)
+		switch {
+		case err != nil:
+			problems = append(problems, err)
+		case b.Trigger != nil:
+			defs = append(defs, *b.Trigger)
+		default:
+			typed[b.Channel] = sub
+		}
+	}
+	for _, d := range defs {
+		if sub := typed[d.Channel]; sub != nil {
+			problems = append(problems, fmt.Errorf("channel %q carries a typed channel's values (declared at %s) and the rows of table %s (declared at %s): rename one",
+				d.Channel, sub.Site(), d.Table, d.Site))
+		}
+	}
+	return defs, errors.Join(append(problems, triggers.Validate(defs))...)
+}
+
+// use returns the database and the definitions.
+func (p *Plugin) use() (*gorm.DB, []triggers.Definition, error) {
+	p.mu.Lock()
+	db := p.db
+	p.mu.Unlock()
+	if db == nil {
+		return nil, nil, ErrNotUsed
+	}
+	defs, err := p.definitions(db)
+	return db, defs, err
+}
+
+// Listen receives notifications on the named channels, or on all that have a
+// declared function, and runs the functions. It blocks until ctx ends, and
+// then for as long as the soft stop takes (see Grace), and returns nil.
+//
+// It returns an error at once when the declarations don't fit the database,
+// when a channel is unknown (listener.ErrUnknownChannel), when nothing is
+// declared (listener.ErrNothingDeclared), when the first connection can't be
+// made, and when notifications don't arrive on it (listener.ErrDeaf). A
+// connection that breaks later is replaced for as long as it takes.
+func (p *Plugin) Listen(ctx context.Context, channels ...string) error {
+	db, defs, err := p.use()
+	if err != nil {
+		return err
+	}
+	if err := p.installer.Verify(ctx, db, defs); errors.Is(err, triggers.ErrDrift) {
+		p.logger.Warn("some events will not come: call Migrate", "error", err)
+	} else if err != nil && ctx.Err() == nil {
+		return err
+	}
+	return p.listener.Run(ctx, channels...)
+}
+
+// Ready returns a channel that is closed when Listen has begun to receive:
+// what is committed from then on is delivered. Before db.Use it returns nil,
+// from which nothing is ever received.
+func (p *Plugin) Ready() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listener == nil {
+		return nil
+	}
+	return p.listener.Ready()
+}
+
+// Health returns the state of listening in this process, for a probe and for
+// metrics. It doesn't ask the database. See listener.Health.Err.
+func (p *Plugin) Health() listener.Health {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listener == nil {
+		return listener.Health{}
+	}
+	return p.listener.Health()
+}
+
+// wrapDialector makes db's AutoMigrate and CreateTable install triggers. It
+// reports false for a dialector that isn't of gorm.io/driver/postgres.
+func wrapDialector(db *gorm.DB, p *Plugin) bool {
+	switch d := db.Dialector.(type) {
+	case *postgres.Dialector:
+		db.Dialector = &Dialector{Dialector: d, plugin: p}
+	case postgres.Dialector:
+		db.Dialector = &Dialector{Dialector: &d, plugin: p}
+	default:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,44 @@
+package triggers
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// MaxIdentifier is the longest identifier, and so the longest channel name,
+// that Postgres keeps, in bytes (NAMEDATALEN - 1).
+const MaxIdentifier = 63
+
+// Fit returns name if it is a possible identifier. A longer one is cut at a
+// character's boundary and ends in an underscore and eight hexadecimal digits
+// of the whole name's SHA-256, so that the result is always the same and two
+// long names that begin alike stay apart.
+func Fit(name string) string {
+	if len(name) <= MaxIdentifier {
+		return name
+	}
+	suffix := "_" + Digest(name)
+	cut := MaxIdentifier - len(suffix)
+	for cut > 0 && !utf8.RuneStart(name[cut]) {
+		cut--
+	}
+	return name[:cut] + suffix
+}
+
+// Digest returns the first eight hexadecimal digits of the text's SHA-256.
+func Digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:4])
+}
+
+// Hash32 returns 32 bits of the text's SHA-256, for advisory locks.
+func Hash32(text string) int32 {
+	sum := sha256.Sum256([]byte(text))
+	return int32(binary.BigEndian.Uint32(sum[:4])) //nolint:gosec // any 32 bits do
+}
+
+func quote(parts ...string) string { return pgx.Identifier(parts).Sanitize() }

@@ -1,0 +1,245 @@
+package triggers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"gorm.io/gorm"
+)
+
+// DefaultSchema is the schema of our own tables and functions.
+const DefaultSchema = "pubsub"
+
+// Installer installs definitions into a database. The zero value works.
+//
+// The methods take a *gorm.DB and run on its connection pool or in its
+// transaction. They block on other processes that migrate at the same time.
+type Installer struct {
+	// Schema holds our own tables and functions. Two installers with different
+	// schemas know nothing of each other's triggers. Defaults to "pubsub".
+	Schema string
+	// LockTimeout bounds the wait for a table's lock (SHARE ROW EXCLUSIVE,
+	// which waits for running writers and makes new ones wait). A lock that
+	// isn't had in that time is tried again up to nine times. Defaults to 1
+	// second.
+	LockTimeout time.Duration
+}
+
+const (
+	defaultLockTimeout = time.Second
+	lockAttempts       = 10
+)
+
+func (in Installer) schema() string {
+	if in.Schema == "" {
+		return DefaultSchema
+	}
+	return in.Schema
+}
+
+func (in Installer) lockTimeout() time.Duration {
+	if in.LockTimeout <= 0 {
+		return defaultLockTimeout
+	}
+	return in.LockTimeout
+}
+
+// Plan compares the definitions with the database. It changes nothing.
+func (in Installer) Plan(ctx context.Context, db *gorm.DB, defs []Definition) (Plan, error) {
+	return in.plan(ctx, pool(db), defs)
+}
+
+func (in Installer) plan(ctx context.Context, p gorm.ConnPool, defs []Definition) (Plan, error) {
+	defs, err := distinct(defs)
+	if err != nil {
+		return Plan{}, err
+	}
+	var want []trigger
+	var problems []error
+	for _, d := range defs {
+		t, err := inspect(ctx, p, d)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		want = append(want, render(in.schema(), d, t)...)
+	}
+	if err := errors.Join(problems...); err != nil {
+		return Plan{}, err
+	}
+	have, err := readInstalled(ctx, p, in.schema())
+	if err != nil {
+		return Plan{}, err
+	}
+	return compare(in.schema(), want, have), nil
+}
+
+// Apply installs what Plan finds missing or outdated, and returns the plan
+// that it carried out. It leaves everything else alone, orphans too: see Prune.
+// Outside a transaction of the caller's each table is done in one of its own,
+// so that a failure leaves the tables before it done.
+func (in Installer) Apply(ctx context.Context, db *gorm.DB, defs []Definition) (Plan, error) {
+	plan, err := in.Plan(ctx, db, defs)
+	if err != nil {
+		return Plan{}, err
+	}
+	for _, items := range byTable(plan.Todo()) {
+		if err := in.retry(ctx, db, func(tx gorm.ConnPool) error {
+			return in.install(ctx, tx, defs, items[0].Table)
+		}); err != nil {
+			return plan, fmt.Errorf("install the triggers of table %s: %w", items[0].Table, err)
+		}
+	}
+	return plan, nil
+}
+
+// install installs what one table lacks. It looks again under the lock, since
+// another process may have been first.
+func (in Installer) install(ctx context.Context, tx gorm.ConnPool, defs []Definition, table string) error {
+	if err := lock(ctx, tx, in.schema()); err != nil {
+		return err
+	}
+	plan, err := in.plan(ctx, tx, defs)
+	if err != nil {
+		return err
+	}
+	for _, item := range plan.Todo() {
+		if item.Table != table {
+			continue
+		}
+		if err := in.checkWhen(ctx, tx, item); err != nil {
+			return err
+		}
+		for _, statement := range item.create {
+			if err := in.locked(ctx, tx, statement); err != nil {
+				return fmt.Errorf("channel %q (declared at %s): %w", item.Channel, item.Site, err)
+			}
+		}
+	}
+	return nil
+}
+
+// checkWhen plans the condition as the function will see it, so that a mistake
+// in it is an error here and not a warning at every write.
+func (in Installer) checkWhen(ctx context.Context, tx gorm.ConnPool, item Item) error {
+	if item.when == "" {
+		return nil
+	}
+	script := fmt.Sprintf(`
+#variable_conflict use_column
+DECLARE
+  tg_op text;
+BEGIN
+  SET LOCAL search_path = pg_catalog, pg_temp;
+  PERFORM FROM %[1]s AS old, %[1]s AS new WHERE (
+%[2]s
+) IS TRUE LIMIT 0;
+END
+`, item.Table, item.when)
+	tag := dollar(script)
+	return keeping(ctx, tx, "search_path", func() error {
+		if _, err := tx.ExecContext(ctx, "DO "+tag+script+tag); err != nil {
+			return fmt.Errorf("the condition of channel %q (declared at %s) is no SQL condition over OLD and NEW, or uses names outside pg_catalog without their schema: %w",
+				item.Channel, item.Site, err)
+		}
+		return nil
+	})
+}
+
+// Verify returns an ErrDrift that lists what is missing, outdated or disabled,
+// and nil when every definition is in force. Orphans are no drift.
+func (in Installer) Verify(ctx context.Context, db *gorm.DB, defs []Definition) error {
+	plan, err := in.Plan(ctx, db, defs)
+	if err != nil {
+		return err
+	}
+	var differences []string
+	for _, item := range plan.in(Missing, Outdated, Disabled) {
+		differences = append(differences, item.String())
+	}
+	if len(differences) > 0 {
+		return fmt.Errorf("%w:\n%s", ErrDrift, strings.Join(differences, "\n"))
+	}
+	return nil
+}
+
+// Prune drops the triggers in our schema's care that no definition asks for,
+// with their functions, and returns them. Another application that shares the
+// schema would lose its own: give each application a schema then.
+func (in Installer) Prune(ctx context.Context, db *gorm.DB, defs []Definition) ([]Item, error) {
+	plan, err := in.Plan(ctx, db, defs)
+	if err != nil {
+		return nil, err
+	}
+	orphans := plan.Orphans()
+	for _, items := range byTable(orphans) {
+		if err := in.retry(ctx, db, func(tx gorm.ConnPool) error {
+			if err := lock(ctx, tx, in.schema()); err != nil {
+				return err
+			}
+			for _, item := range items {
+				for _, statement := range []string{
+					fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", quote(item.Trigger), item.Table),
+					fmt.Sprintf("DROP FUNCTION IF EXISTS %s()", item.function),
+				} {
+					if err := in.locked(ctx, tx, statement); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}); err != nil {
+			return nil, fmt.Errorf("drop the orphaned triggers of table %s: %w", items[0].Table, err)
+		}
+	}
+	return orphans, nil
+}
+
+// Enable switches the channel's triggers on again after Disable.
+func (in Installer) Enable(ctx context.Context, db *gorm.DB, defs []Definition, channel string) error {
+	return in.alter(ctx, db, defs, channel, "ENABLE")
+}
+
+// Disable switches the channel's triggers off for all writers, until Enable.
+// Neither Apply nor Migrate switches them on again.
+func (in Installer) Disable(ctx context.Context, db *gorm.DB, defs []Definition, channel string) error {
+	return in.alter(ctx, db, defs, channel, "DISABLE")
+}
+
+func (in Installer) alter(ctx context.Context, db *gorm.DB, defs []Definition, channel, verb string) error {
+	plan, err := in.Plan(ctx, db, defs)
+	if err != nil {
+		return err
+	}
+	known := false
+	for _, item := range plan.in(Current, Disabled, Outdated, Missing) {
+		if item.Channel != channel {
+			continue
+		}
+		known = true
+		statement := fmt.Sprintf("ALTER TABLE %s %s TRIGGER %s", item.Table, verb, quote(item.Trigger))
+		if err := in.retry(ctx, db, func(tx gorm.ConnPool) error { return in.locked(ctx, tx, statement) }); err != nil {
+			return fmt.Errorf("channel %q: %w", channel, err)
+		}
+	}
+	if !known {
+		return fmt.Errorf("%w %q", ErrUnknownChannel, channel)
+	}
+	return nil
+}
+
+// byTable groups the items, which are sorted, by their tables.
+func byTable(items []Item) [][]Item {
+	var groups [][]Item
+	for _, item := range items {
+		if n := len(groups); n > 0 && groups[n-1][0].Table == item.Table {
+			groups[n-1] = append(groups[n-1], item)
+			continue
+		}
+		groups = append(groups, []Item{item})
+	}
+	return groups
+}

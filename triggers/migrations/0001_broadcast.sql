@@ -1,0 +1,43 @@
+-- Broadcasts: what a notification is too small for is stored here, and the
+-- notification carries its number. Rows are removed by listening processes.
+CREATE TABLE {{schema}}.payload (
+  id bigint PRIMARY KEY,
+  body text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+
+-- Numbers every notification, so that Postgres never takes two for one.
+CREATE SEQUENCE {{schema}}.notification_id;
+
+-- send notifies the channel. content is the inside of a JSON object. It returns
+-- 0, so that plpgsql can call it in an assignment, which is its cheapest call.
+-- A payload of 8,000 bytes or more would be an error, and a full queue would
+-- make the commit fail: the first is stored instead, the second is lost with a
+-- warning while there is still room for others.
+CREATE FUNCTION {{schema}}.send(channel text, content text) RETURNS integer
+LANGUAGE plpgsql AS $pubsub$
+DECLARE
+  id bigint := nextval('{{schema_literal}}.notification_id'::regclass);
+  message text := '{"pubsub":' || id || ',"at":' || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || ',' || content || '}';
+  ignored text;
+BEGIN
+  IF pg_notification_queue_usage() > 0.75 THEN
+    RAISE WARNING 'a notification on channel % was lost: the notification queue is three quarters full', channel
+      USING HINT = 'A listening session has been in a transaction for long: see pg_stat_activity.';
+    RETURN 0;
+  END IF;
+  IF octet_length(message) > 7999 THEN
+    INSERT INTO {{schema}}.payload (id, body) VALUES (id, message);
+    message := '{"pubsub":' || id || ',"stored":true}';
+  END IF;
+  ignored := pg_notify(channel, message);
+  RETURN 0;
+END
+$pubsub$;
+
+-- notify is send for applications: a typed channel's value, with the rights of
+-- this function's owner.
+CREATE FUNCTION {{schema}}.notify(channel text, data text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $pubsub$
+  SELECT {{schema}}.send(channel, '"data":' || data)
+$pubsub$;

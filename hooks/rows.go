@@ -61,7 +61,7 @@ func (r *rows[M]) load(ctx context.Context) error {
 		for _, d := range compiled.Differs() {
 			// The others are rare in effect though common in a schema, and the
 			// documentation names them.
-			if d.Cause != row.JSONNull && d.Cause != row.ArrayBounds && d.Cause != row.NoColumn {
+			if d.Cause != row.JSONNull && d.Cause != row.ArrayBounds {
 				r.log.Warn("a column's value in events may differ from a SELECT's", "column", d.Column, "cause", d.Cause.String())
 			}
 		}

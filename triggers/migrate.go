@@ -146,10 +146,13 @@ CREATE TABLE IF NOT EXISTS %s (
 
 func (in Installer) migrationTable() string { return quote(in.schema(), "migration") }
 
-// version returns the last migration that the database has, 0 for none.
+// version returns the last migration that the database has, 0 for none. It asks
+// the catalog's tables: to_regclass may answer from what this session knew
+// before it waited for another process.
 func (in Installer) version(ctx context.Context, p gorm.ConnPool) (int, error) {
 	var exists bool
-	err := p.QueryRowContext(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", in.migrationTable()).Scan(&exists)
+	err := p.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'migration')`, in.schema()).Scan(&exists)
 	if err != nil {
 		return 0, fmt.Errorf("look for schema %s: %w", quote(in.schema()), err)
 	}

@@ -89,7 +89,9 @@ func (tr trigger) body(schema string) string {
 		line(2, "FOR item IN")
 		line(3, "%s", strings.Join(tr.query(), "\n      "))
 		line(2, "LOOP")
-		line(3, "IF item IS NULL THEN RAISE 'the old and the new rows of an update do not pair'; END IF;")
+		if tr.op == Update {
+			line(3, "IF item IS NULL THEN RAISE 'the old and the new rows of an update do not pair'; END IF;")
+		}
 		line(3, "IF size > 0 AND size + octet_length(item) > %d THEN", packed)
 		line(4, "%s", send("substr(items, 2)"))
 		line(4, "items := '';")
@@ -236,7 +238,7 @@ func (tr trigger) wantComment() string { return comment(tr.create[0] + tr.create
 func literal(text string) string {
 	quoted := "'" + strings.ReplaceAll(text, "'", "''") + "'"
 	if strings.Contains(text, `\`) {
-		return " E" + strings.ReplaceAll(quoted, `\`, `\\`)
+		return "E" + strings.ReplaceAll(quoted, `\`, `\\`)
 	}
 	return quoted
 }

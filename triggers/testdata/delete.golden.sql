@@ -1,0 +1,52 @@
+-- channel "authors_delete": delete on "public"."authors"
+CREATE OR REPLACE FUNCTION "pubsub"."authors_delete_delete"() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET bytea_output = 'hex'
+SET extra_float_digits = 1
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'postgres'
+AS $pubsub$
+#variable_conflict use_column
+DECLARE
+  items text := '';
+  item text;
+  size integer := 0;
+BEGIN
+  BEGIN
+    FOR item IN
+      SELECT ',' || row_to_json(old.*)::text
+      FROM old_rows AS old
+    LOOP
+      IF item IS NULL THEN RAISE 'the old and the new rows of an update do not pair'; END IF;
+      IF size > 0 AND size + octet_length(item) > 7800 THEN
+        size := "pubsub"."send"('authors_delete', '"op":"delete","rows":[' || substr(items, 2) || ']');
+        items := '';
+      END IF;
+      items := items || item;
+      size := size + octet_length(item);
+    END LOOP;
+    IF size > 0 THEN
+      size := "pubsub"."send"('authors_delete', '"op":"delete","rows":[' || substr(items, 2) || ']');
+    END IF;
+  EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'an event of channel % was lost: %', 'authors_delete', SQLERRM
+      USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';
+    BEGIN
+      size := "pubsub"."send"('authors_delete', '"op":"delete","lost":' || to_json(SQLERRM));
+    EXCEPTION WHEN OTHERS THEN
+      NULL; -- the warning has said it
+    END;
+  END;
+  RETURN NULL;
+END
+$pubsub$;
+
+CREATE OR REPLACE TRIGGER "pubsub_authors_delete_delete"
+AFTER DELETE ON "public"."authors"
+REFERENCING OLD TABLE AS old_rows
+FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_delete_delete"();
+
+COMMENT ON TRIGGER "pubsub_authors_delete_delete" ON "public"."authors" IS 'pubsub 42350998';
+

@@ -1,0 +1,37 @@
+-- channel "authors_truncate": truncate on "public"."authors"
+CREATE OR REPLACE FUNCTION "pubsub"."authors_truncate_truncate"() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET bytea_output = 'hex'
+SET extra_float_digits = 1
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'postgres'
+AS $pubsub$
+#variable_conflict use_column
+DECLARE
+  items text := '';
+  item text;
+  size integer := 0;
+BEGIN
+  BEGIN
+    size := "pubsub"."send"('authors_truncate', '"op":"truncate","rows":[' || 'null' || ']');
+  EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'an event of channel % was lost: %', 'authors_truncate', SQLERRM
+      USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';
+    BEGIN
+      size := "pubsub"."send"('authors_truncate', '"op":"truncate","lost":' || to_json(SQLERRM));
+    EXCEPTION WHEN OTHERS THEN
+      NULL; -- the warning has said it
+    END;
+  END;
+  RETURN NULL;
+END
+$pubsub$;
+
+CREATE OR REPLACE TRIGGER "pubsub_authors_truncate_truncate"
+AFTER TRUNCATE ON "public"."authors"
+FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_truncate_truncate"();
+
+COMMENT ON TRIGGER "pubsub_authors_truncate_truncate" ON "public"."authors" IS 'pubsub 195b0d75';
+

@@ -1,0 +1,55 @@
+-- channel "authors_update": update on "public"."authors"
+CREATE OR REPLACE FUNCTION "pubsub"."authors_update_update"() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET bytea_output = 'hex'
+SET extra_float_digits = 1
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'postgres'
+SET enable_nestloop = off
+AS $pubsub$
+#variable_conflict use_column
+DECLARE
+  items text := '';
+  item text;
+  size integer := 0;
+BEGIN
+  BEGIN
+    FOR item IN
+      SELECT ',' || '[' || row_to_json("pubsub old row")::text || ',' || row_to_json("pubsub new row")::text || ']'
+      FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old
+      FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new
+      ON "pubsub old position" = "pubsub new position"
+    LOOP
+      IF item IS NULL THEN RAISE 'the old and the new rows of an update do not pair'; END IF;
+      IF size > 0 AND size + octet_length(item) > 7800 THEN
+        size := "pubsub"."send"('authors_update', '"op":"update","rows":[' || substr(items, 2) || ']');
+        items := '';
+      END IF;
+      items := items || item;
+      size := size + octet_length(item);
+    END LOOP;
+    IF size > 0 THEN
+      size := "pubsub"."send"('authors_update', '"op":"update","rows":[' || substr(items, 2) || ']');
+    END IF;
+  EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'an event of channel % was lost: %', 'authors_update', SQLERRM
+      USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';
+    BEGIN
+      size := "pubsub"."send"('authors_update', '"op":"update","lost":' || to_json(SQLERRM));
+    EXCEPTION WHEN OTHERS THEN
+      NULL; -- the warning has said it
+    END;
+  END;
+  RETURN NULL;
+END
+$pubsub$;
+
+CREATE OR REPLACE TRIGGER "pubsub_authors_update_update"
+AFTER UPDATE ON "public"."authors"
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_update_update"();
+
+COMMENT ON TRIGGER "pubsub_authors_update_update" ON "public"."authors" IS 'pubsub adb84dc8';
+

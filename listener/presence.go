@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/gorm-pubsub/pubsub/triggers"
 	"gorm.io/gorm"
+
+	"github.com/gorm-pubsub/pubsub/triggers"
 )
 
 // presence is the first half of the advisory lock keys that say who listens.

@@ -45,12 +45,14 @@ func (c *connection) probe(ctx context.Context, pool gorm.ConnPool) error {
 	for !arrived && failure == nil {
 		_, failure = c.pg.ReceiveMessage(ctx)
 	}
+	if !arrived {
+		cancel()
+	}
+	err := <-sent
 	if arrived {
-		<-sent
 		return c.exec(ctx, "UNLISTEN "+quoted)
 	}
-	cancel()
-	if err := <-sent; err != nil {
+	if err != nil {
 		return fmt.Errorf("send a probe through the application's pool (is every connection of it in use?): %w", err)
 	}
 	if !pgconn.Timeout(failure) {

@@ -2,7 +2,6 @@ package tests
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -35,17 +34,17 @@ VALUES ('thermometer ' || i, 'the roof', 'degrees', true, 20.5 + i, i % 16, cloc
 
 // BenchmarkReceive compares the rate at which a declared function gets events,
 // received, decoded and dispatched, with the rate at which a bare connection of
-// pgx receives the same notifications, in turn and in one run. It reports
-// medians of several rounds.
+// pgx receives the same notifications, in turn and in one run. Each iteration
+// is such a pair; it reports their medians: -benchtime 7x.
 func BenchmarkReceive(b *testing.B) {
 	for _, c := range []struct {
 		name   string
 		rows   int
 		script string
 	}{
-		{"SingleRowStatements", 50_000, `DO $$ BEGIN FOR i IN 1..50000 LOOP ` + insertReading + `; END LOOP; END $$`},
-		{"OneStatement", 200_000, `INSERT INTO readings (sensor, place, unit, valid, value, channel, taken_at, created_at)
-SELECT 'thermometer ' || i, 'the roof', 'degrees', true, 20.5 + i, i % 16, clock_timestamp(), clock_timestamp() FROM generate_series(1, 200000) i`},
+		{"SingleRowStatements", 30_000, `DO $$ BEGIN FOR i IN 1..30000 LOOP ` + insertReading + `; END LOOP; END $$`},
+		{"OneStatement", 100_000, `INSERT INTO readings (sensor, place, unit, valid, value, channel, taken_at, created_at)
+SELECT 'thermometer ' || i, 'the roof', 'degrees', true, 20.5 + i, i % 16, clock_timestamp(), clock_timestamp() FROM generate_series(1, 100000) i`},
 	} {
 		b.Run(c.name, func(b *testing.B) { benchmarkReceive(b, c.rows, c.script) })
 	}
@@ -68,24 +67,22 @@ func benchmarkReceive(b *testing.B, rows int, script string) {
 	}, hooks.Broadcast(), hooks.In(r), hooks.Name("bench"), hooks.Buffer(1_000_000))
 	db := pubsubtest.Open(b, pubsubtest.Registry(r), pubsubtest.Models(&Reading{}))
 	ctx := context.Background()
-	var url string
-	require.NoError(b, db.Raw("SELECT current_database()").Scan(&url).Error)
 
 	var ours, bare, ratios []float64
-	for range max(b.N, 5) {
+	for range b.N {
 		require.NoError(b, db.Exec("TRUNCATE readings").Error)
 		rate := bareRate(ctx, b, db, rows, script)
 		require.NoError(b, db.Exec("TRUNCATE readings").Error)
 
 		handled.Store(0)
-		p := pubsubtest.Listen(b, db)
+		stop := pubsubtest.Listen(b, db)
 		require.NoError(b, db.Exec(script).Error)
 		select {
 		case <-done:
 		case <-time.After(time.Minute):
 			b.Fatalf("%d of %d events", handled.Load(), rows)
 		}
-		p()
+		stop()
 		own := float64(rows) / last.Sub(first).Seconds()
 		ours, bare, ratios = append(ours, own), append(bare, rate), append(ratios, own/rate)
 	}
@@ -132,8 +129,5 @@ func bareRate(ctx context.Context, b *testing.B, db *gorm.DB, rows int, script s
 
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
-	if len(sorted) == 0 {
-		panic(fmt.Sprintf("no values: %v", values))
-	}
 	return sorted[len(sorted)/2]
 }

@@ -118,37 +118,44 @@ func TestEveryWriteFires(t *testing.T) {
 		{"Insert", `INSERT INTO items (id, name, n) VALUES (1, 'ink', 1)`, []string{"insert - ink:1"}, nil},
 		{
 			"InsertSelect", `INSERT INTO items (id, name, n) SELECT i, 'pen ' || i, i FROM generate_series(2, 3) i`,
-			[]string{"insert - pen 2:2", "insert - pen 3:3"}, nil,
+			[]string{"insert - pen 2:2", "insert - pen 3:3"},
+			nil,
 		},
 		{
 			"OnConflictDoUpdate", `INSERT INTO items (id, name, n) VALUES (1, 'ink', 9), (4, 'cup', 4) ON CONFLICT (name) DO UPDATE SET n = items.n + 1`,
-			[]string{"insert - cup:4", "update ink:1 ink:2"}, nil,
+			[]string{"insert - cup:4", "update ink:1 ink:2"},
+			nil,
 		},
 		{"OnConflictDoNothing", `INSERT INTO items (id, name, n) VALUES (1, 'ink', 9) ON CONFLICT DO NOTHING`, nil, nil},
 		{
 			"UpdateFrom", `UPDATE items SET n = v.n FROM (VALUES ('ink', 20), ('cup', 40)) AS v(name, n) WHERE items.name = v.name`,
-			[]string{"update cup:4 cup:40", "update ink:2 ink:20"}, nil,
+			[]string{"update cup:4 cup:40", "update ink:2 ink:20"},
+			nil,
 		},
 		{
 			"SwappedKeys", `UPDATE items SET id = CASE id WHEN 2 THEN 30 ELSE 20 END WHERE id IN (2, 3)`,
-			[]string{"update pen 2:2 pen 2:2", "update pen 3:3 pen 3:3"}, nil,
+			[]string{"update pen 2:2 pen 2:2", "update pen 3:3 pen 3:3"},
+			nil,
 		},
 		{
 			"Merge", `MERGE INTO items USING (VALUES ('ink', 0), ('cup', 41), ('mug', 5)) AS v(name, n) ON items.name = v.name
 				WHEN MATCHED AND v.n = 0 THEN DELETE WHEN MATCHED THEN UPDATE SET n = v.n
 				WHEN NOT MATCHED THEN INSERT (id, name, n) VALUES (5, v.name, v.n)`,
-			[]string{"delete ink:20 -", "insert - mug:5", "update cup:40 cup:41"}, nil,
+			[]string{"delete ink:20 -", "insert - mug:5", "update cup:40 cup:41"},
+			nil,
 		},
 		{"Children", `INSERT INTO parts (id, item_id) VALUES (1, 5), (2, 5), (3, 4)`, nil, []string{"insert - 1 of 5", "insert - 2 of 5", "insert - 3 of 4"}},
 		{
 			"CascadeOfUpdate", `UPDATE items SET id = 50 WHERE id = 5`,
-			[]string{"update mug:5 mug:5"}, []string{"update 1 of 5 1 of 50", "update 2 of 5 2 of 50"},
+			[]string{"update mug:5 mug:5"},
+			[]string{"update 1 of 5 1 of 50", "update 2 of 5 2 of 50"},
 		},
 		{"Cascade", `DELETE FROM items WHERE id = 50`, []string{"delete mug:5 -"}, []string{"delete 1 of 50 -", "delete 2 of 50 -"}},
 		{
 			"ModifyingCTE", `WITH gone AS (DELETE FROM parts RETURNING item_id), more AS (INSERT INTO items (id, name, n) VALUES (6, 'jar', 6))
 				UPDATE items SET n = 0 FROM gone WHERE items.id = gone.item_id`,
-			[]string{"insert - jar:6", "update cup:41 cup:0"}, []string{"delete 3 of 4 -"},
+			[]string{"insert - jar:6", "update cup:41 cup:0"},
+			[]string{"delete 3 of 4 -"},
 		},
 		{"UpdateOfNothing", `UPDATE items SET n = 1 WHERE false`, nil, nil},
 		{"Truncate", `TRUNCATE items, parts`, []string{"truncate - -"}, []string{"truncate - -"}},

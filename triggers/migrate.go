@@ -160,7 +160,7 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AN
 		return 0, nil
 	}
 	var version int
-	err = p.QueryRowContext(ctx, "SELECT COALESCE(max(version), 0) FROM "+in.migrationTable()).Scan(&version) //nolint:gosec // a quoted name
+	err = p.QueryRowContext(ctx, "SELECT COALESCE(max(version), 0) FROM "+in.migrationTable()).Scan(&version)
 	if err != nil {
 		return 0, fmt.Errorf("read the version of schema %s: %w", quote(in.schema()), err)
 	}

@@ -86,7 +86,10 @@ func TestAssign(t *testing.T) {
 		for _, src := range []driver.Value{
 			nil, int64(0), int64(1), int64(-1), int64(255), int64(256), int64(65536), int64(math.MaxInt64), int64(math.MinInt64), 0.0, 1.0, 1e6, 1e20, -1.5,
 			math.NaN(), math.Inf(-1), math.MaxFloat64, 1.00000005960464477539, true, false, "", "1", "-1", "300", "1.5", "0x10", "1_000", "true", "T", "yes", "NaN",
-			"text", "9223372036854775808", []byte{}, []byte("1"), []byte("true"), []byte("x"), time.Unix(1, 5).UTC(), time.Time{},
+			"text", "9223372036854775808",
+			[]byte{},
+			[]byte("1"), []byte("true"), []byte("x"), time.Unix(1, 5).UTC(),
+			time.Time{},
 		} {
 			want, got := reflect.New(dst), reflect.New(dst)
 			wantErr := db.QueryRowContext(t.Context(), "", src).Scan(want.Interface())

@@ -20,8 +20,6 @@ type fieldError struct {
 
 func (e *fieldError) Error() string { return fmt.Sprintf("%s failed (%T)", e.what, e.err) }
 
-func (e *fieldError) Unwrap() error { return e.err }
-
 // callScan calls a Scanner, which is the model's code and may panic.
 func callScan(scanner sql.Scanner, src driver.Value) (err error) {
 	defer recovered("Scan", &err)

@@ -48,7 +48,7 @@ func TestColumns(t *testing.T) {
 	// In a transaction, too, and a table's row as a type.
 	tx, err := db.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
 	require.NoError(t, err)
-	defer tx.Rollback() //nolint:errcheck // nothing to keep
+	defer tx.Rollback()
 	cols, err = row.Columns(t.Context(), tx, "holder")
 	require.NoError(t, err)
 	require.Len(t, cols[0].Type.Attrs, 3)

@@ -140,6 +140,11 @@ func (c *column) scan(v driver.Value, field reflect.Value) error {
 
 // set goes GORM's whole way, see scanIntoStruct in its scan.go.
 func (c *column) set(ctx context.Context, v driver.Value, dst reflect.Value) error {
+	if v == nil && c.index != nil {
+		// GORM's setters leave a field alone on NULL. It has a value if its key
+		// comes twice.
+		c.at(dst).SetZero()
+	}
 	holder := c.field.NewValuePool.Get()
 	if err := assign(holder, v); err != nil {
 		return err
@@ -147,11 +152,9 @@ func (c *column) set(ctx context.Context, v driver.Value, dst reflect.Value) err
 	if err := callSet(ctx, c.field, dst, holder); err != nil {
 		return err
 	}
-	if c.field.Serializer != nil {
-		// A serializer's holder keeps the value, which would live on in the pool.
-		if err := assign(holder, nil); err != nil {
-			return err
-		}
+	// The value must not live on in the pool.
+	if err := assign(holder, nil); err != nil {
+		return err
 	}
 	c.field.NewValuePool.Put(holder)
 	return nil

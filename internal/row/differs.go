@@ -40,9 +40,6 @@ const (
 	// SessionSetting: the reading session prints the value in another way,
 	// see Options.Unusual.
 	SessionSetting
-	// NoColumn: the table lacks the model's column; a value that a payload has
-	// for it is read by the field's type.
-	NoColumn
 	// VirtualColumn: the column is computed when it is read, and a trigger sees
 	// NULL in its place.
 	VirtualColumn
@@ -67,8 +64,6 @@ func (c Cause) String() string {
 		return "the reading session's time zone is not known"
 	case SessionSetting:
 		return "the reading session's settings print it in another way"
-	case NoColumn:
-		return "the table has no such column"
 	case VirtualColumn:
 		return "a trigger sees no value of a virtual generated column"
 	default:
@@ -85,7 +80,7 @@ func (p *Plan) Differs() []Difference {
 
 func differences(c *column, o Options) []Difference {
 	if c.Type == nil {
-		return []Difference{{Column: c.Name, Cause: NoColumn}}
+		return nil // a SELECT has no value for it, nor has a payload of this table
 	}
 	f := finder{options: o, causes: make(map[Cause]bool)}
 	if isJSON(c.Type) {

@@ -130,6 +130,14 @@ var fieldTypes = []fieldType{
 	{typ: reflect.TypeFor[int64](), tag: ";autoUpdateTime:milli"},
 }
 
+// zonedTypes are field types that show what depends on a connection.
+var zonedTypes = []fieldType{
+	typed[recorder](), typed[*recorder](), typed[string](), typed[[]byte](), typed[time.Time](), typed[*time.Time](), typed[namedTime](),
+	typed[sql.NullTime](), typed[gorm.DeletedAt](), typed[float32](), typed[float64](), typed[uint64](), typed[bool](),
+	{typ: reflect.TypeFor[string](), tag: ";serializer:json"},
+	{typ: reflect.TypeFor[int64](), tag: ";serializer:unixtime"},
+}
+
 func typed[T any]() fieldType { return fieldType{typ: reflect.TypeFor[T]()} }
 
 // equal is reflect.DeepEqual, but that NaN equals itself and -0 is not 0.

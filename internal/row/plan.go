@@ -25,7 +25,9 @@ type Plan struct {
 
 // Compile makes the plan for decoding rows of a table with the columns cols, as
 // Columns returns them, into the model of s. Which field a column goes into,
-// and whether it does, is what GORM decides in a SELECT of all columns.
+// and whether it does, is what GORM decides in a SELECT of all columns. A column
+// of the model that cols lacks, but an older payload has, is read by the field's
+// type.
 func Compile(s *schema.Schema, cols []Column, o Options) (*Plan, error) {
 	if s == nil {
 		return nil, errors.New("compile row plan: no schema")
@@ -37,8 +39,8 @@ func Compile(s *schema.Schema, cols []Column, o Options) (*Plan, error) {
 		byName:  make(map[string]int, len(cols)),
 	}
 	for _, col := range cols {
-		if col.Type == nil {
-			return nil, fmt.Errorf("compile row plan of %s: column %q has no type", s.Name, col.Name)
+		if !col.Type.complete() {
+			return nil, fmt.Errorf("compile row plan of %s: the type of column %q is incomplete", s.Name, col.Name)
 		}
 		field := s.LookUpField(col.Name)
 		if field != nil && !field.Readable {

@@ -27,6 +27,20 @@ type Type struct {
 	Attrs []Column
 }
 
+// complete says whether a type has what its kind needs.
+func (t *Type) complete() bool {
+	switch {
+	case t == nil, (t.Kind == Array || t.Kind == Range) && !t.Elem.complete():
+		return false
+	}
+	for _, attr := range t.Attrs {
+		if !attr.Type.complete() {
+			return false
+		}
+	}
+	return true
+}
+
 // Kind says how Postgres prints a type's values as JSON.
 type Kind uint8
 

@@ -88,8 +88,6 @@ var walkSeeds = []string{
 	`{"a":1}`, `{"a":1,"a":2}`, `{"a":{"b":[1,{"c":null}]}}`, ` { "a" : 1 , "b" : [ ] } `, `{"a"}`, `{"a":}`, `{"a":1,}`, `{,}`, `[1,]`, `[,]`, `[1 2]`, `{"a":1 "b":2}`,
 	`{1:2}`, `{"a":1}x`, `[1]]`, `[[[`, `{"\u0061":1}`, "\ufeff{}", `["12345678\n12345678", "1234567\u00e9"]`, `"0123456789012345678901234567890123456789é0123456789"`,
 	"[\r\n\t 1]", "[\v1]", `{"a":tru}`, `[1e400]`, `[-]`, `"a` + "\n" + `b"`,
-	strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth), strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1),
-	strings.Repeat(`{"a":`, maxDepth) + "1" + strings.Repeat("}", maxDepth),
 }
 
 // FuzzWalk holds the walker to encoding/json: the same documents are valid, and
@@ -108,6 +106,20 @@ func FuzzWalk(f *testing.F) {
 			require.Equal(t, decoderTokens(t, s), got)
 		}
 	})
+}
+
+// TestWalkDepth holds that the walker nests as deep as encoding/json does.
+func TestWalkDepth(t *testing.T) {
+	t.Parallel()
+	for _, nest := range [][3]string{{"[", "", "]"}, {`{"a":`, "1", "}"}, {`[{"a":`, "[]", "}]"}} {
+		for _, depth := range []int{maxDepth/2 - 1, maxDepth / 2, maxDepth - 1, maxDepth, maxDepth + 1} {
+			s := strings.Repeat(nest[0], depth) + nest[1] + strings.Repeat(nest[2], depth)
+			_, err := Skip(s, 0)
+			require.Equal(t, json.Valid([]byte(s)), err == nil, "%d times %s", depth, nest[0])
+			_, err = tokens(s)
+			require.Equal(t, json.Valid([]byte(s)), err == nil, "%d times %s", depth, nest[0])
+		}
+	}
 }
 
 func TestSkip(t *testing.T) {

@@ -13,7 +13,7 @@ type mailer struct{}
 func (mailer) Welcome()  {}
 func (*mailer) Goodbye() {}
 
-func plain()         {}
+func plain()          {}
 func generic[T any]() {}
 
 func TestFunc(t *testing.T) {

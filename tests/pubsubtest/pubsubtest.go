@@ -116,6 +116,7 @@ func Open(t testing.TB, opts ...Option) *gorm.DB {
 }
 
 func (c config) thePlugin(t testing.TB) *pubsub.Plugin {
+	t.Helper()
 	if c.plugin != nil {
 		return c.plugin
 	}

@@ -98,8 +98,12 @@ func (r *rows[M]) handle(ctx context.Context, m listener.Message, deliver listen
 		return
 	}
 	p := r.current(ctx, planAge)
+	// One payload and one function serve all events: deliver returns when the
+	// call is done.
+	var payload TriggerPayload[M]
+	call := func(ctx context.Context, tx *gorm.DB) error { return r.handler(ctx, tx, payload) }
 	for pos := 1; ; pos++ {
-		payload := TriggerPayload[M]{Op: m.Op, EventID: m.ID, CreatedAt: m.At, schema: r.schema, plan: p.Plan}
+		payload = TriggerPayload[M]{Op: m.Op, EventID: m.ID, CreatedAt: m.At, schema: r.schema, plan: p.Plan}
 		next, err := r.decode(ctx, p, m, pos, &payload)
 		if err != nil {
 			// The table may have changed since the plan was made.
@@ -116,7 +120,7 @@ func (r *rows[M]) handle(ctx context.Context, m listener.Message, deliver listen
 			}
 		} else {
 			payload.source = m.Data[pos:next]
-			deliver(func(ctx context.Context, tx *gorm.DB) error { return r.handler(ctx, tx, payload) }, nil)
+			deliver(call, nil)
 		}
 		if pos = next; pos >= len(m.Data) || m.Data[pos] != ',' {
 			return

@@ -3,10 +3,12 @@ package listener
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
 
 	"github.com/gorm-pubsub/pubsub/internal/site"
@@ -39,7 +41,7 @@ func NewChannel[T any](name string, opts ...Option) *Channel[T] {
 		fail(s.problem)
 	}
 	if s.name != "" {
-		fail(fmt.Errorf("Name names a subscription: give it to Listen"))
+		fail(errors.New("Name names a subscription: give it to Listen"))
 	}
 	if name == "" || len(name) > triggers.MaxIdentifier {
 		fail(fmt.Errorf("the name has %d bytes; Postgres allows 1 to %d", len(name), triggers.MaxIdentifier))
@@ -114,8 +116,8 @@ func DefaultName(subject string, f any, place string) string {
 // bytes) is stored, and fetched by the listeners. Postgres refuses to PREPARE
 // TRANSACTION after a notification.
 //
-// It returns ErrNotInstalled when tx belongs to a database without the plugin,
-// and the error of encoding v or of the database, which in a transaction means
+// It returns ErrNotInstalled when tx belongs to a *gorm.DB without the plugin,
+// triggers.ErrNotMigrated when the database lacks our functions, and the error of encoding v or of the database, which in a transaction means
 // that the transaction is broken. In a dry run it does nothing.
 func (c *Channel[T]) Notify(ctx context.Context, tx *gorm.DB, v T) error {
 	if c.err != nil {
@@ -139,10 +141,20 @@ func (c *Channel[T]) Notify(ctx context.Context, tx *gorm.DB, v T) error {
 	// a SELECT for a read.
 	call := "SELECT " + pgx.Identifier{schema, "notify"}.Sanitize() + "($1, $2)"
 	if _, err := tx.Statement.ConnPool.ExecContext(ctx, call, c.name, string(data)); err != nil {
+		var failure *pgconn.PgError
+		if errors.As(err, &failure) && (failure.Code == invalidSchema || failure.Code == undefinedFunction) {
+			err = fmt.Errorf("%w: %w", triggers.ErrNotMigrated, err)
+		}
 		return fmt.Errorf("notify channel %q: %w", c.name, err)
 	}
 	return nil
 }
+
+// SQLSTATEs that tell that our schema or its functions are not there.
+const (
+	invalidSchema     = "3F000"
+	undefinedFunction = "42883"
+)
 
 // Host is what Notify looks for among a database's plugins.
 type Host interface {

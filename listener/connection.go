@@ -2,14 +2,17 @@ package listener
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // Dial opens the connection to listen on. It calls prepare with the
@@ -31,21 +34,27 @@ const (
 type connection struct {
 	conn *pgx.Conn
 	pg   *pgconn.PgConn
-	// onNotification is called by the goroutine that receives.
-	onNotification func(*pgconn.Notification)
-	received       int64     // notifications so far
-	lastArrival    time.Time // of a notification
+	wire *wire
+	// onNotification is called by the goroutine that receives. The slices are
+	// valid until it returns.
+	onNotification func(channel, payload []byte, arrived time.Time)
+	received       int64 // notifications so far
 }
 
 // connect dials, and listens on nothing yet.
 func connect(ctx context.Context, dial Dial) (*connection, error) {
-	c := &connection{onNotification: func(*pgconn.Notification) {}}
+	c := &connection{onNotification: func([]byte, []byte, time.Time) {}}
 	conn, err := dial(ctx, func(config *pgx.ConnConfig) {
 		// A configuration copied from a live connection has that connection's
 		// callback.
 		config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) {
 			c.received++
-			c.onNotification(n)
+			c.onNotification([]byte(n.Channel), []byte(n.Payload), time.Now())
+		}
+		build := config.BuildFrontend
+		config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+			c.wire = newWire(r)
+			return build(c.wire, w)
 		}
 		if config.RuntimeParams["application_name"] == "" {
 			if config.RuntimeParams == nil {
@@ -58,7 +67,15 @@ func connect(ctx context.Context, dial Dial) (*connection, error) {
 		return nil, fmt.Errorf("connect to listen: %w", err)
 	}
 	c.conn, c.pg = conn, conn.PgConn()
-	if tcp, ok := c.pg.Conn().(*net.TCPConn); ok {
+	if c.wire == nil {
+		c.close()
+		return nil, errors.New("connect to listen: the dial function must call prepare with the configuration that it connects with")
+	}
+	network := c.pg.Conn()
+	if secure, ok := network.(*tls.Conn); ok {
+		network = secure.NetConn()
+	}
+	if tcp, ok := network.(*net.TCPConn); ok {
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive, Count: 3})
 	}
 	return c, nil
@@ -100,7 +117,7 @@ func (c *connection) receive(ctx context.Context, alive func()) error {
 		before := c.received
 		err := error(nil)
 		for err == nil && ctx.Err() == nil {
-			_, err = c.pg.ReceiveMessage(context.Background())
+			err = c.next()
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -116,6 +133,22 @@ func (c *connection) receive(ctx context.Context, alive func()) error {
 			alive()
 		}
 	}
+}
+
+// next delivers the next notification, or lets pgconn deal with a message of
+// another kind.
+func (c *connection) next() error {
+	channel, payload, ok, err := c.wire.next()
+	switch {
+	case err != nil:
+		return err
+	case ok:
+		c.received++
+		c.onNotification(channel, payload, c.wire.arrived)
+		return nil
+	}
+	_, err = c.pg.ReceiveMessage(context.Background())
+	return err
 }
 
 // ping asks for a sign of life.

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
 
 	"github.com/gorm-pubsub/pubsub/triggers"
@@ -211,10 +210,13 @@ func (l *Listener) connect(ctx context.Context, routes map[string][]*worker) (*c
 	if err != nil {
 		return nil, err
 	}
-	c.onNotification = func(n *pgconn.Notification) {
-		c.lastArrival = time.Now()
-		i := item{payload: n.Payload, arrived: c.lastArrival}
-		for _, w := range routes[n.Channel] {
+	c.onNotification = func(channel, payload []byte, arrived time.Time) {
+		workers := routes[string(channel)]
+		if len(workers) == 0 {
+			return
+		}
+		i := item{payload: string(payload), arrived: arrived}
+		for _, w := range workers {
 			w.offer(i)
 		}
 	}
@@ -239,7 +241,7 @@ func (l *Listener) receive(ctx context.Context, c *connection, routes map[string
 	channels := slices.Sorted(maps.Keys(routes))
 	for {
 		err := c.receive(ctx, l.seen)
-		l.seenAt(c.lastArrival)
+		l.seenAt(c.wire.arrived)
 		c.close()
 		if ctx.Err() != nil {
 			return

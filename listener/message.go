@@ -1,7 +1,6 @@
 package listener
 
 import (
-	"strconv"
 	"strings"
 	"time"
 
@@ -89,8 +88,8 @@ func parse(channel, payload string, arrived time.Time) Message {
 func integer(text string) (n int64, rest string, ok bool) {
 	end := 0
 	for end < len(text) && text[end] >= '0' && text[end] <= '9' {
+		n = n*10 + int64(text[end]-'0')
 		end++
 	}
-	n, err := strconv.ParseInt(text[:end], 10, 64)
-	return n, text[end:], err == nil
+	return n, text[end:], end > 0 && end < 19 // 18 digits can't overflow
 }

@@ -27,12 +27,12 @@ func (c *connection) probe(ctx context.Context, pool gorm.ConnPool) error {
 	}
 
 	deliver, arrived := c.onNotification, false
-	c.onNotification = func(n *pgconn.Notification) {
-		if n.Channel == channel {
+	c.onNotification = func(on, payload []byte, at time.Time) {
+		if string(on) == channel {
 			arrived = true
 			return
 		}
-		deliver(n)
+		deliver(on, payload, at)
 	}
 	defer func() { c.onNotification = deliver }()
 

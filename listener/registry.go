@@ -136,6 +136,13 @@ func (r *Registry) Subscriptions() []*Subscription {
 	return slices.Clone(r.subs)
 }
 
+// Empty reports whether nothing is declared.
+func (r *Registry) Empty() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.subs)+len(r.channels) == 0
+}
+
 // ChannelProblems returns what is wrong with the declared typed channels.
 func (r *Registry) ChannelProblems() []error {
 	r.mu.Lock()

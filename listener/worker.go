@@ -47,6 +47,7 @@ func (w *worker) offer(i item) {
 // outlives the connection, for a soft stop.
 func (w *worker) run(ctx context.Context) {
 	d := &delivery{worker: w, ctx: ctx, session: w.db.Session(&gorm.Session{NewDB: true, Context: ctx})}
+	d.each = d.deliver
 	if w.sub.concurrency > 1 {
 		for {
 			i, ok := w.queue.takeOne()
@@ -76,6 +77,7 @@ type delivery struct {
 	*worker
 	ctx     context.Context
 	session *gorm.DB
+	each    Deliver // deliver, made once
 	current Message
 }
 
@@ -97,9 +99,17 @@ func (d *delivery) message(i item) {
 		return
 	}
 	d.current = m
-	if err := d.guard(func() error { d.handle(d.ctx, m, d.deliver); return nil }); err != nil {
+	if err := d.split(m); err != nil {
 		d.fail(m, err)
 	}
+}
+
+// split has the handler deliver the message's events. The error is a panic of
+// its own.
+func (d *delivery) split(m Message) (err error) {
+	defer caught(&err)
+	d.handle(d.ctx, m, d.each)
+	return nil
 }
 
 // deliver is the handler's Deliver.
@@ -115,15 +125,16 @@ func (d *delivery) deliver(call func(context.Context, *gorm.DB) error, err error
 }
 
 // call runs the declared function once, within its time.
-func (d *delivery) call(call func(context.Context, *gorm.DB) error) error {
+func (d *delivery) call(call func(context.Context, *gorm.DB) error) (err error) {
 	d.running.Add(1)
 	defer d.running.Add(-1)
+	defer caught(&err)
 	if d.sub.timeout == 0 {
-		return d.guard(func() error { return call(d.ctx, d.session) })
+		return call(d.ctx, d.session)
 	}
 	ctx, cancel := context.WithTimeoutCause(d.ctx, d.sub.timeout, fmt.Errorf("the function took longer than its timeout of %s", d.sub.timeout))
 	defer cancel()
-	return d.guard(func() error { return call(ctx, d.session.WithContext(ctx)) })
+	return call(ctx, d.session.WithContext(ctx))
 }
 
 // panicError is a function's panic.
@@ -134,14 +145,11 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-// guard turns a panic into an error.
-func (d *delivery) guard(f func() error) (err error) {
-	defer func() {
-		if value := recover(); value != nil {
-			err = &panicError{value: value, stack: debug.Stack()}
-		}
-	}()
-	return f()
+// caught, deferred, turns a panic into an error.
+func caught(err *error) {
+	if value := recover(); value != nil {
+		*err = &panicError{value: value, stack: debug.Stack()}
+	}
 }
 
 // fail counts and logs what went wrong with an event. Its content is not

@@ -57,7 +57,7 @@ func (p *Plugin) SQL(ctx context.Context) (string, error) {
 }
 
 // Verify returns a triggers.ErrDrift that lists what is missing, outdated or
-// disabled, and nil when every declaration is in force.
+// disabled, triggers.ErrNotMigrated when the plugin's own tables are, and nil when every declaration is in force.
 func (p *Plugin) Verify(ctx context.Context) error {
 	db, defs, err := p.use()
 	if err != nil {
@@ -126,16 +126,16 @@ func (p *Plugin) Channels() ([]string, error) {
 }
 
 // installFor installs the triggers of the tables that a migrator has just
-// migrated, on that migrator's connection.
+// migrated, on that migrator's connection, and our own tables.
 func (p *Plugin) installFor(db *gorm.DB, tables []string) error {
 	_, defs, err := p.use()
 	if err != nil {
 		return err
 	}
-	defs = slices.DeleteFunc(defs, func(d triggers.Definition) bool { return !slices.Contains(tables, d.Table) })
-	if len(defs) == 0 {
+	if p.registry.Empty() {
 		return nil
 	}
+	defs = slices.DeleteFunc(defs, func(d triggers.Definition) bool { return !slices.Contains(tables, d.Table) })
 	ctx := db.Statement.Context
 	if !db.DryRun {
 		return p.install(ctx, db, defs)

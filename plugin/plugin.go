@@ -155,7 +155,7 @@ func (p *Plugin) use() (*gorm.DB, []triggers.Definition, error) {
 // then for as long as the soft stop takes (see Grace), and returns nil.
 //
 // It returns an error at once when the declarations don't fit the database,
-// when a channel is unknown (listener.ErrUnknownChannel), when nothing is
+// when Migrate was never called (triggers.ErrNotMigrated), when a channel is unknown (listener.ErrUnknownChannel), when nothing is
 // declared (listener.ErrNothingDeclared), when the first connection can't be
 // made, and when notifications don't arrive on it (listener.ErrDeaf). A
 // connection that breaks later is replaced for as long as it takes.

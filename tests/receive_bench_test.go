@@ -42,9 +42,9 @@ func BenchmarkReceive(b *testing.B) {
 		rows   int
 		script string
 	}{
-		{"SingleRowStatements", 30_000, `DO $$ BEGIN FOR i IN 1..30000 LOOP ` + insertReading + `; END LOOP; END $$`},
-		{"OneStatement", 100_000, `INSERT INTO readings (sensor, place, unit, valid, value, channel, taken_at, created_at)
-SELECT 'thermometer ' || i, 'the roof', 'degrees', true, 20.5 + i, i % 16, clock_timestamp(), clock_timestamp() FROM generate_series(1, 100000) i`},
+		{"SingleRowStatements", 100_000, `DO $$ BEGIN FOR i IN 1..100000 LOOP ` + insertReading + `; END LOOP; END $$`},
+		{"OneStatement", 300_000, `INSERT INTO readings (sensor, place, unit, valid, value, channel, taken_at, created_at)
+SELECT 'thermometer ' || i, 'the roof', 'degrees', true, 20.5 + i, i % 16, clock_timestamp(), clock_timestamp() FROM generate_series(1, 300000) i`},
 	} {
 		b.Run(c.name, func(b *testing.B) { benchmarkReceive(b, c.rows, c.script) })
 	}

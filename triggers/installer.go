@@ -150,8 +150,12 @@ END
 }
 
 // Verify returns an ErrDrift that lists what is missing, outdated or disabled,
-// and nil when every definition is in force. Orphans are no drift.
+// ErrNotMigrated when our own tables are, and nil when every definition is in
+// force. Orphans are no drift.
 func (in Installer) Verify(ctx context.Context, db *gorm.DB, defs []Definition) error {
+	if err := in.Migrated(ctx, db); err != nil {
+		return err
+	}
 	plan, err := in.Plan(ctx, db, defs)
 	if err != nil {
 		return err

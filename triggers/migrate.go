@@ -83,6 +83,22 @@ func (in Installer) Migrate(ctx context.Context, db *gorm.DB) error {
 	})
 }
 
+// Migrated returns ErrNotMigrated when Migrate has something to do.
+func (in Installer) Migrated(ctx context.Context, db *gorm.DB) error {
+	all, err := load(in.schema())
+	if err != nil {
+		return err
+	}
+	current, err := in.version(ctx, pool(db))
+	if err != nil {
+		return err
+	}
+	if last := all[len(all)-1].version; current < last {
+		return fmt.Errorf("%w (schema %s has version %d of %d)", ErrNotMigrated, quote(in.schema()), current, last)
+	}
+	return nil
+}
+
 // migrate runs one migration and records it.
 func (in Installer) migrate(ctx context.Context, tx gorm.ConnPool, m migration) error {
 	for _, statement := range in.script(m) {

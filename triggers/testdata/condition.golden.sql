@@ -7,7 +7,7 @@ SET extra_float_digits = 1
 SET TimeZone = 'UTC'
 SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
-AS $pubsub_0348977e$
+AS $pubsub_f4a93a63$
 #variable_conflict use_column
 DECLARE
   items text := '';
@@ -23,7 +23,6 @@ BEGIN
 NEW.score > 10 -- '$pubsub$' \
 )
     LOOP
-      IF item IS NULL THEN RAISE 'the old and the new rows of an update do not pair'; END IF;
       IF size > 0 AND size + octet_length(item) > 7800 THEN
         size := "pubsub"."send"('authors_save', '"op":"insert","rows":[' || substr(items, 2) || ']');
         items := '';
@@ -45,14 +44,14 @@ NEW.score > 10 -- '$pubsub$' \
   END;
   RETURN NULL;
 END
-$pubsub_0348977e$;
+$pubsub_f4a93a63$;
 
 CREATE OR REPLACE TRIGGER "pubsub_authors_save_insert"
 AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_insert"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub 08533e22';
+COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub ccfdcac3';
 
 -- channel "authors_save": update on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_update"() RETURNS trigger

@@ -19,7 +19,6 @@ BEGIN
       SELECT ',' || row_to_json(old.*)::text
       FROM old_rows AS old
     LOOP
-      IF item IS NULL THEN RAISE 'the old and the new rows of an update do not pair'; END IF;
       IF size > 0 AND size + octet_length(item) > 7800 THEN
         size := "pubsub"."send"('authors_delete', '"op":"delete","rows":[' || substr(items, 2) || ']');
         items := '';
@@ -48,5 +47,5 @@ AFTER DELETE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_delete_delete"();
 
-COMMENT ON TRIGGER "pubsub_authors_delete_delete" ON "public"."authors" IS 'pubsub 42350998';
+COMMENT ON TRIGGER "pubsub_authors_delete_delete" ON "public"."authors" IS 'pubsub 263a9240';
 

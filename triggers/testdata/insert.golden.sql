@@ -19,7 +19,6 @@ BEGIN
       SELECT ',' || row_to_json(new.*)::text
       FROM new_rows AS new
     LOOP
-      IF item IS NULL THEN RAISE 'the old and the new rows of an update do not pair'; END IF;
       IF size > 0 AND size + octet_length(item) > 7800 THEN
         size := "pubsub"."send"('authors_insert', '"op":"insert","rows":[' || substr(items, 2) || ']');
         items := '';
@@ -48,5 +47,5 @@ AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_insert_insert"();
 
-COMMENT ON TRIGGER "pubsub_authors_insert_insert" ON "public"."authors" IS 'pubsub 280cdb3d';
+COMMENT ON TRIGGER "pubsub_authors_insert_insert" ON "public"."authors" IS 'pubsub 28bbb5cf';
 

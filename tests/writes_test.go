@@ -111,6 +111,15 @@ func TestEveryWriteFires(t *testing.T) {
 	pubsubtest.Listen(t, db)
 	sql := session(t, db)
 
+	merge := `MERGE INTO items USING (VALUES ('ink', 0), ('cup', 41), ('mug', 5)) AS v(name, n) ON items.name = v.name
+		WHEN MATCHED AND v.n = 0 THEN DELETE WHEN MATCHED THEN UPDATE SET n = v.n
+		WHEN NOT MATCHED THEN INSERT (id, name, n) VALUES (5, v.name, v.n)`
+	var version int
+	require.NoError(t, db.Raw(`SELECT current_setting('server_version_num')::int`).Scan(&version).Error)
+	if version < 150000 { // which has no MERGE: the next steps need its rows
+		merge = `WITH gone AS (DELETE FROM items WHERE name = 'ink'), came AS (INSERT INTO items (id, name, n) VALUES (5, 'mug', 5))
+			UPDATE items SET n = 41 WHERE name = 'cup'`
+	}
 	for _, step := range []struct {
 		name, sql    string
 		items, parts []string
@@ -138,9 +147,7 @@ func TestEveryWriteFires(t *testing.T) {
 			nil,
 		},
 		{
-			"Merge", `MERGE INTO items USING (VALUES ('ink', 0), ('cup', 41), ('mug', 5)) AS v(name, n) ON items.name = v.name
-				WHEN MATCHED AND v.n = 0 THEN DELETE WHEN MATCHED THEN UPDATE SET n = v.n
-				WHEN NOT MATCHED THEN INSERT (id, name, n) VALUES (5, v.name, v.n)`,
+			"Merge", merge,
 			[]string{"delete ink:20 -", "insert - mug:5", "update cup:40 cup:41"},
 			nil,
 		},

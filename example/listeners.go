@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"github.com/gorm-pubsub/pubsub/envelope"
 	"github.com/gorm-pubsub/pubsub/hooks"
 	"github.com/gorm-pubsub/pubsub/listener"
 )
@@ -59,13 +59,14 @@ func createFirstPost(_ context.Context, tx *gorm.DB, p hooks.TriggerPayload[Auth
 // Story three: a user's details, whenever they change.
 
 func userDetails(_ context.Context, _ *gorm.DB, p hooks.TriggerPayload[User]) error {
-	details, err := json.Marshal(map[string]string{
+	// The message as a browser will get it, once there is a socket to send it to.
+	frame, err := envelope.Frame{Type: "user.details", Payload: map[string]string{
 		"username": p.New.Username, "first_name": p.New.FirstName, "last_name": p.New.LastName, "email": p.New.Email,
-	})
+	}}.Encode()
 	if err != nil {
 		return err
 	}
-	say("user.details", "for user_%d: %s", p.New.ID, details)
+	say("user_details", "to user_%d: %s", p.New.ID, frame)
 	return nil
 }
 

@@ -41,6 +41,9 @@ func (in Installer) retry(ctx context.Context, db *gorm.DB, f func(gorm.ConnPool
 		if !again {
 			return err
 		}
+		if running && failure.Code == deadlockDetected {
+			return fmt.Errorf("deadlock with another migration: install the triggers before this transaction locks the table, or outside of it: %w", err)
+		}
 		if running || attempt == lockAttempts {
 			return fmt.Errorf("the table stayed locked by other transactions (lock timeout %s, %d attempts): end them or try at a quieter time: %w",
 				in.lockTimeout(), attempt, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Definition says which writes to a table are published on a channel.
@@ -38,8 +39,8 @@ func (d Definition) Validate() error {
 		return d.errorf("a channel needs a name")
 	case len(d.Channel) > MaxIdentifier:
 		return d.errorf("the channel's name has %d bytes; Postgres allows %d", len(d.Channel), MaxIdentifier)
-	case strings.ContainsRune(d.Channel+d.Table+d.When, 0):
-		return d.errorf("a zero byte can't be in a name or a condition")
+	case strings.ContainsRune(d.Channel+d.Table+d.When, 0), !utf8.ValidString(d.Channel + d.Table + d.When):
+		return d.errorf("a name or a condition has a zero byte or is no UTF-8")
 	case d.Table == "":
 		return d.errorf("a definition needs a table")
 	case d.Ops == 0 || d.Ops&^allOps != 0:

@@ -29,6 +29,16 @@ func Fit(name string) string {
 	return name[:cut] + suffix
 }
 
+// Wire returns the name by which Postgres knows the channel: the channel's own
+// with the default schema, and one that begins with the schema otherwise, so
+// that applications with schemas of their own don't hear each other.
+func Wire(schema, channel string) string {
+	if schema == "" || schema == DefaultSchema {
+		return channel
+	}
+	return Fit(schema + "." + channel)
+}
+
 // Digest returns the first eight hexadecimal digits of the text's SHA-256.
 func Digest(text string) string {
 	sum := sha256.Sum256([]byte(text))

@@ -20,6 +20,9 @@ import (
 
 const authors = `CREATE TABLE authors (id bigint PRIMARY KEY, name text, score int)`
 
+// function is what the trigger for updates calls: each table has its own.
+var function = "pubsub.authors_save_update_" + triggers.Digest(`"public"."authors"`) + "()"
+
 func saveAuthors() []triggers.Definition {
 	return []triggers.Definition{{Channel: "authors_save", Table: `"authors"`, Ops: triggers.Insert | triggers.Update, Site: "app/hooks.go:7"}}
 }
@@ -54,7 +57,7 @@ func TestApplyIsIdempotent(t *testing.T) {
 
 func TestDrift(t *testing.T) {
 	t.Parallel()
-	const trigger, function = `"pubsub_authors_save_update"`, `pubsub.authors_save_update()`
+	const trigger = `"pubsub_authors_save_update"`
 	for name, c := range map[string]struct {
 		change string
 		state  triggers.State
@@ -67,6 +70,7 @@ func TestDrift(t *testing.T) {
 			triggers.Outdated, "body",
 		},
 		"OtherRights":       {`ALTER FUNCTION ` + function + ` SECURITY INVOKER`, triggers.Outdated, "rights"},
+		"PublicRights":      {`GRANT EXECUTE ON FUNCTION ` + function + ` TO PUBLIC`, triggers.Outdated, "rights"},
 		"OtherSettings":     {`ALTER FUNCTION ` + function + ` SET bytea_output = 'escape'`, triggers.Outdated, "settings"},
 		"MissingSettings":   {`ALTER FUNCTION ` + function + ` RESET ALL`, triggers.Outdated, "settings"},
 		"OtherComment":      {`COMMENT ON TRIGGER ` + trigger + ` ON authors IS 'pubsub 00000000'`, triggers.Outdated, "comment"},
@@ -105,7 +109,7 @@ func TestDrift(t *testing.T) {
 }
 
 func replace(trigger, times string) string {
-	return `CREATE OR REPLACE TRIGGER ` + trigger + ` ` + times + ` EXECUTE FUNCTION pubsub.authors_save_update()`
+	return `CREATE OR REPLACE TRIGGER ` + trigger + ` ` + times + ` EXECUTE FUNCTION ` + function
 }
 
 func TestDisabledStaysDisabledWhenReplaced(t *testing.T) {
@@ -140,9 +144,89 @@ func TestPrune(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, dropped, 1)
 	require.Equal(t, "pubsub_authors_delete_delete", dropped[0].Trigger)
-	require.False(t, scalar[bool](t, db, `SELECT to_regproc('pubsub.authors_delete_delete') IS NOT NULL`))
+	require.Equal(t, int64(2), scalar[int64](t, db, `SELECT count(*) FROM pg_proc WHERE pronamespace = 'pubsub'::regnamespace AND prorettype = 'trigger'::regtype`))
 	require.NoError(t, in.Verify(t.Context(), db, saveAuthors()))
 	require.NoError(t, other.Verify(t.Context(), db, defs), "another schema's triggers are not ours")
+}
+
+func TestPruneLeavesOthersAlone(t *testing.T) {
+	t.Parallel()
+	db := openDB(t, authors,
+		`CREATE SCHEMA pubsub`,
+		`CREATE FUNCTION pubsub.audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`,
+		`CREATE TRIGGER audit AFTER INSERT ON authors EXECUTE FUNCTION pubsub.audit()`,
+		`CREATE FUNCTION pubsub.unused() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`)
+	in := triggers.Installer{}
+	require.NoError(t, in.Migrate(t.Context(), db))
+	_, err := in.Apply(t.Context(), db, saveAuthors())
+	require.NoError(t, err)
+	dropped, err := in.Prune(t.Context(), db, saveAuthors())
+	require.NoError(t, err)
+	require.Empty(t, dropped)
+	count := `SELECT count(*) FROM pg_proc WHERE pronamespace = 'pubsub'::regnamespace AND prorettype = 'trigger'::regtype`
+	require.Equal(t, int64(4), scalar[int64](t, db, count))
+
+	require.NoError(t, db.Exec(`DROP TABLE authors`).Error)
+	_, err = in.Prune(t.Context(), db, nil)
+	require.NoError(t, err)
+	require.Equal(t, int64(2), scalar[int64](t, db, count), "what a dropped table leaves is dropped")
+}
+
+func TestChannelThatMovedToAnotherTable(t *testing.T) {
+	t.Parallel()
+	db := openDB(t, authors, `CREATE TABLE writers (id bigint)`)
+	in := triggers.Installer{}
+	require.NoError(t, in.Migrate(t.Context(), db))
+	_, err := in.Apply(t.Context(), db, saveAuthors())
+	require.NoError(t, err)
+	moved := saveAuthors()
+	moved[0].Table = "writers"
+	_, err = in.Apply(t.Context(), db, moved)
+	require.NoError(t, err)
+	require.ErrorContains(t, in.Verify(t.Context(), db, moved), `orphaned: trigger "pubsub_authors_save_insert" on "public"."authors" for channel "authors_save"`)
+	dropped, err := in.Prune(t.Context(), db, moved)
+	require.NoError(t, err)
+	require.Len(t, dropped, 2)
+	require.NoError(t, in.Verify(t.Context(), db, moved))
+}
+
+// A dump of the schema alone has our tables and functions, but not the record
+// of the migrations.
+func TestMigrateAfterASchemaOnlyRestore(t *testing.T) {
+	t.Parallel()
+	db := openDB(t, authors)
+	in := triggers.Installer{}
+	require.NoError(t, in.Migrate(t.Context(), db))
+	_, err := in.Apply(t.Context(), db, saveAuthors())
+	require.NoError(t, err)
+	require.NoError(t, db.Exec(`DELETE FROM pubsub.migration`).Error)
+	require.ErrorIs(t, in.Verify(t.Context(), db, saveAuthors()), triggers.ErrNotMigrated)
+	require.NoError(t, in.Migrate(t.Context(), db))
+	require.NoError(t, in.Verify(t.Context(), db, saveAuthors()))
+}
+
+// Whoever may use our schema must not reach the rights of its owner through
+// our functions.
+func TestFunctionsCannotBeBorrowed(t *testing.T) {
+	t.Parallel()
+	db := openDB(t, authors)
+	in := triggers.Installer{}
+	require.NoError(t, in.Migrate(t.Context(), db))
+	_, err := in.Apply(t.Context(), db, saveAuthors())
+	require.NoError(t, err)
+	role := "lowly_" + triggers.Digest(t.Name()+db.Migrator().CurrentDatabase())
+	require.NoError(t, db.Exec(`CREATE ROLE `+role).Error)
+	t.Cleanup(func() { db.Exec(`DROP OWNED BY ` + role + `; DROP ROLE ` + role) })
+	require.NoError(t, db.Exec(`GRANT USAGE ON SCHEMA pubsub TO `+role).Error)
+	err = db.Connection(func(tx *gorm.DB) error {
+		defer tx.Exec(`RESET ROLE`)
+		for _, s := range []string{`SET ROLE ` + role, `CREATE TEMP TABLE mine (id bigint)`} {
+			require.NoError(t, tx.Exec(s).Error)
+		}
+		require.Error(t, tx.Exec(`SELECT pubsub.send('authors_save', '')`).Error)
+		return tx.Exec(`CREATE TRIGGER t AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION ` + function).Error
+	})
+	require.ErrorContains(t, err, "permission denied for function")
 }
 
 func TestFortyProcessesInstallAtOnce(t *testing.T) {
@@ -248,6 +332,7 @@ func TestBadDefinitions(t *testing.T) {
 		"NoTable":         {def(func(d *triggers.Definition) { d.Table = `"nobody"` }), []string{`"nobody"`, "app/hooks.go:7", "does not exist"}},
 		"View":            {def(func(d *triggers.Definition) { d.Table = "famous" }), []string{"is a view", "app/hooks.go:7"}},
 		"NoColumn":        {def(func(d *triggers.Definition) { d.Columns = []string{"nme"} }), []string{`no column "nme"`, "app/hooks.go:7"}},
+		"ZeroByte":        {def(func(d *triggers.Definition) { d.Channel = "a\x00b" }), []string{"zero byte", "app/hooks.go:7"}},
 		"LongChannel":     {def(func(d *triggers.Definition) { d.Channel = strings.Repeat("x", 64) }), []string{"64 bytes", "app/hooks.go:7"}},
 		"ConditionColumn": {def(func(d *triggers.Definition) { d.When = "NEW.nme = 'x'" }), []string{"nme does not exist", "authors_save", "app/hooks.go:7"}},
 		"ConditionSyntax": {def(func(d *triggers.Definition) { d.When = "NEW.name = " }), []string{"condition", "app/hooks.go:7"}},

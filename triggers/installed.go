@@ -25,6 +25,7 @@ type installed struct {
 	definer  bool
 	language string
 	settings string // pg_proc.proconfig, a line each
+	public   bool   // anybody may execute the function
 }
 
 // The bits of pg_trigger.tgtype (src/include/catalog/pg_trigger.h).
@@ -48,6 +49,17 @@ func (h installed) op() Op {
 	return ops
 }
 
+// ours reports whether the trigger was made by an Installer, and for which
+// channel.
+func (h installed) ours() (channel string, ok bool) {
+	rest, ok := strings.CutPrefix(h.comment, commentPrefix)
+	if !ok {
+		return "", false
+	}
+	_, channel, _ = strings.Cut(rest, " ")
+	return channel, true
+}
+
 // installedSQL lists the triggers whose functions are in our schema. A
 // partition's copy of its parent's trigger is not one of its own.
 const installedSQL = `
@@ -56,7 +68,8 @@ SELECT t.tgrelid, n.nspname, c.relname, t.tgname, t.tgtype, t.tgenabled::text,
        t.tgqual IS NULL AND t.tgnargs = 0 AND t.tgattr = '' AND t.tgconstraint = 0,
        COALESCE(pg_catalog.obj_description(t.oid, 'pg_trigger'), ''),
        p.proname, p.prosrc, p.prosecdef, l.lanname,
-       COALESCE(pg_catalog.array_to_string(p.proconfig, pg_catalog.chr(10)), '')
+       COALESCE(pg_catalog.array_to_string(p.proconfig, pg_catalog.chr(10)), ''),
+       EXISTS (SELECT FROM pg_catalog.aclexplode(COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner))) a WHERE a.grantee = 0)
 FROM pg_catalog.pg_trigger t
 JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
 JOIN pg_catalog.pg_namespace f ON f.oid = p.pronamespace
@@ -77,7 +90,7 @@ func readInstalled(ctx context.Context, p gorm.ConnPool, schema string) ([]insta
 		var h installed
 		var schemaName, tableName string
 		if err := rows.Scan(&h.tableOID, &schemaName, &tableName, &h.name, &h.kind, &h.enabled, &h.oldTable, &h.newTable,
-			&h.plain, &h.comment, &h.function, &h.source, &h.definer, &h.language, &h.settings); err != nil {
+			&h.plain, &h.comment, &h.function, &h.source, &h.definer, &h.language, &h.settings, &h.public); err != nil {
 			return nil, fmt.Errorf("read the installed triggers: %w", err)
 		}
 		h.table = quote(schemaName, tableName)
@@ -87,6 +100,30 @@ func readInstalled(ctx context.Context, p gorm.ConnPool, schema string) ([]insta
 		return nil, fmt.Errorf("read the installed triggers: %w", err)
 	}
 	return all, nil
+}
+
+// unusedFunctions lists our trigger functions that no trigger calls.
+func unusedFunctions(ctx context.Context, p gorm.ConnPool, schema string) ([]string, error) {
+	rows, err := p.QueryContext(ctx, `
+SELECT p.proname FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = $1 AND p.prorettype = 'pg_catalog.trigger'::pg_catalog.regtype AND p.prosrc LIKE $2
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgfoid = p.oid)`, schema, sourceMark+"%")
+	if err != nil {
+		return nil, fmt.Errorf("look for unused functions: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var names []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, fmt.Errorf("look for unused functions: %w", err)
+		}
+		names = append(names, name)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, fmt.Errorf("look for unused functions: %w", err)
+	}
+	return names, nil
 }
 
 // compare tells whether the installed trigger is what w wants. It looks at what
@@ -114,7 +151,7 @@ func (h installed) compare(w trigger) (State, string) {
 		return Outdated, "calls another function"
 	case h.source != w.source:
 		return Outdated, "the function's body differs"
-	case h.language != "plpgsql" || !h.definer:
+	case h.language != "plpgsql" || !h.definer || h.public:
 		return Outdated, "the function runs with other rights"
 	case h.settings != w.settings():
 		return Outdated, "the function's settings differ"

@@ -141,7 +141,7 @@ END
 `, item.Table, item.when)
 	tag := dollar(script)
 	return keeping(ctx, tx, "search_path", func() error {
-		if _, err := tx.ExecContext(ctx, "DO "+tag+script+tag); err != nil {
+		if err := in.locked(ctx, tx, "DO "+tag+script+tag); err != nil {
 			return fmt.Errorf("the condition of channel %q (declared at %s) is no SQL condition over OLD and NEW, or uses names outside pg_catalog without their schema: %w",
 				item.Channel, item.Site, err)
 		}
@@ -151,7 +151,8 @@ END
 
 // Verify returns an ErrDrift that lists what is missing, outdated or disabled,
 // ErrNotMigrated when our own tables are, and nil when every definition is in
-// force. Orphans are no drift.
+// force. An orphan is drift only when it publishes on a channel that is defined
+// for another table.
 func (in Installer) Verify(ctx context.Context, db *gorm.DB, defs []Definition) error {
 	if err := in.Migrated(ctx, db); err != nil {
 		return err
@@ -161,7 +162,7 @@ func (in Installer) Verify(ctx context.Context, db *gorm.DB, defs []Definition) 
 		return err
 	}
 	var differences []string
-	for _, item := range plan.in(Missing, Outdated, Disabled) {
+	for _, item := range append(plan.in(Missing, Outdated, Disabled), plan.Strays()...) {
 		differences = append(differences, item.String())
 	}
 	if len(differences) > 0 {
@@ -170,8 +171,9 @@ func (in Installer) Verify(ctx context.Context, db *gorm.DB, defs []Definition) 
 	return nil
 }
 
-// Prune drops the triggers in our schema's care that no definition asks for,
-// with their functions, and returns them. Another application that shares the
+// Prune drops the triggers that an Installer with this schema made and that no
+// definition asks for, with their functions, and functions whose tables are
+// gone. It returns the triggers. Another application that shares the
 // schema would lose its own: give each application a schema then.
 func (in Installer) Prune(ctx context.Context, db *gorm.DB, defs []Definition) ([]Item, error) {
 	plan, err := in.Plan(ctx, db, defs)
@@ -199,7 +201,27 @@ func (in Installer) Prune(ctx context.Context, db *gorm.DB, defs []Definition) (
 			return nil, fmt.Errorf("drop the orphaned triggers of table %s: %w", items[0].Table, err)
 		}
 	}
-	return orphans, nil
+	return orphans, in.pruneFunctions(ctx, db)
+}
+
+// pruneFunctions drops our trigger functions that no trigger calls, which is
+// what a dropped table leaves.
+func (in Installer) pruneFunctions(ctx context.Context, db *gorm.DB) error {
+	return within(ctx, db, func(tx gorm.ConnPool) error {
+		if err := lock(ctx, tx, in.schema()); err != nil {
+			return err
+		}
+		names, err := unusedFunctions(ctx, tx, in.schema())
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if _, err := tx.ExecContext(ctx, fmt.Sprintf("DROP FUNCTION IF EXISTS %s()", quote(in.schema(), name))); err != nil {
+				return fmt.Errorf("drop the unused function %s: %w", quote(in.schema(), name), err)
+			}
+		}
+		return nil
+	})
 }
 
 // Enable switches the channel's triggers on again after Disable.

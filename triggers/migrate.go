@@ -111,7 +111,7 @@ func (in Installer) migrate(ctx context.Context, tx gorm.ConnPool, m migration) 
 
 // script returns what a migration runs.
 func (in Installer) script(m migration) []string {
-	record := fmt.Sprintf("INSERT INTO %s (version, name) VALUES (%d, %s);", in.migrationTable(), m.version, literal(m.name))
+	record := fmt.Sprintf("INSERT INTO %s (version, name) VALUES (%d, %s) ON CONFLICT DO NOTHING;", in.migrationTable(), m.version, literal(m.name))
 	return []string{in.bootstrap(), m.sql, record}
 }
 

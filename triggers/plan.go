@@ -15,13 +15,13 @@ const (
 	Disabled State = "disabled" // as defined, but switched off by Disable or by ALTER TABLE
 	Missing  State = "missing"  // not there
 	Outdated State = "outdated" // there, but not as defined
-	Orphaned State = "orphaned" // there, and nothing defines it
+	Orphaned State = "orphaned" // made by an Installer, and nothing defines it any more
 )
 
 // Item is one trigger of a Plan.
 type Item struct {
 	State   State
-	Channel string // empty for an orphan
+	Channel string
 	Op      Op
 	Table   string // quoted, with its schema
 	Trigger string // its name on the table
@@ -53,6 +53,16 @@ type Plan struct {
 // Todo returns the items that Apply would install: the missing and the
 // outdated ones.
 func (p Plan) Todo() []Item { return p.in(Missing, Outdated) }
+
+// Strays returns the orphans that publish on a channel which is defined for
+// another table: its listeners get their rows, too.
+func (p Plan) Strays() []Item {
+	defined := map[string]bool{}
+	for _, item := range p.in(Current, Disabled, Missing, Outdated) {
+		defined[item.Channel] = true
+	}
+	return slices.DeleteFunc(p.Orphans(), func(item Item) bool { return !defined[item.Channel] })
+}
 
 // Orphans returns the items that Prune would drop.
 func (p Plan) Orphans() []Item { return p.in(Orphaned) }
@@ -109,9 +119,11 @@ func compare(schema string, want []trigger, have []installed) Plan {
 		plan.Items = append(plan.Items, item)
 	}
 	for _, h := range found {
-		plan.Items = append(plan.Items, Item{
-			State: Orphaned, Table: h.table, Trigger: h.name, Op: h.op(), function: quote(schema, h.function),
-		})
+		if channel, ok := h.ours(); ok {
+			plan.Items = append(plan.Items, Item{
+				State: Orphaned, Channel: channel, Table: h.table, Trigger: h.name, Op: h.op(), function: quote(schema, h.function),
+			})
+		}
 	}
 	slices.SortStableFunc(plan.Items, func(a, b Item) int {
 		if c := strings.Compare(a.Table, b.Table); c != 0 {

@@ -7,7 +7,8 @@ import (
 
 // pins are the settings of every trigger function. The search_path keeps
 // others from putting their objects under ours; the rest decides how rows
-// print as JSON, which the writer's session must not change.
+// print as JSON and what a condition means, which the writer's session must not
+// change.
 var pins = []struct{ name, value, catalog string }{
 	{"search_path", "pg_catalog, pg_temp", "search_path=pg_catalog, pg_temp"},
 	{"bytea_output", "'hex'", "bytea_output=hex"},
@@ -15,6 +16,8 @@ var pins = []struct{ name, value, catalog string }{
 	{"TimeZone", "'UTC'", "TimeZone=UTC"},
 	{"DateStyle", "'ISO, YMD'", "DateStyle=ISO, YMD"},
 	{"IntervalStyle", "'postgres'", "IntervalStyle=postgres"},
+	{"standard_conforming_strings", "on", "standard_conforming_strings=on"},
+	{"transform_null_equals", "off", "transform_null_equals=off"},
 }
 
 // packed is how many bytes of rows go into one notification: 7,999, the most
@@ -27,7 +30,8 @@ type trigger struct {
 	op       Op
 	table    table
 	name     string // of the trigger, on its table
-	function string // of the function, in our schema
+	function string // of the function, in our schema; each table has its own
+	wire     string // the notification channel
 	source   string // the function's body
 	perRow   bool
 	oldRows  bool // has a transition table of old rows
@@ -43,7 +47,8 @@ func render(schema string, d Definition, t table) []trigger {
 		tr := trigger{
 			def: d, op: op, table: t,
 			name:     Fit(schema + "_" + d.Channel + "_" + op.String()),
-			function: Fit(d.Channel + "_" + op.String()),
+			function: Fit(d.Channel + "_" + op.String() + "_" + Digest(t.quoted())),
+			wire:     Wire(schema, d.Channel),
 			perRow:   op != Truncate && t.perRow(),
 		}
 		tr.oldRows = !tr.perRow && (op == Update || op == Delete)
@@ -54,6 +59,9 @@ func render(schema string, d Definition, t table) []trigger {
 	}
 	return all
 }
+
+// sourceMark begins the source of our trigger functions.
+const sourceMark = "\n-- made by pubsub for GORM; changes are undone by its Migrate\n"
 
 // body renders the function's source: the rows that pass are collected in
 // items, each with a comma before it, and sent when the next one would not fit.
@@ -66,10 +74,10 @@ func (tr trigger) body(schema string) string {
 	}
 	send := func(items string) string {
 		return fmt.Sprintf("size := %s(%s, %s || %s || ']');",
-			quote(schema, "send"), literal(tr.def.Channel), literal(`"op":"`+tr.op.String()+`","rows":[`), items)
+			quote(schema, "send"), literal(tr.wire), literal(`"op":"`+tr.op.String()+`","rows":[`), items)
 	}
 
-	b.WriteString("\n#variable_conflict use_column\n")
+	b.WriteString(sourceMark + "#variable_conflict use_column\n")
 	line(0, "DECLARE")
 	line(1, "items text := '';")
 	line(1, "item text;")
@@ -103,11 +111,13 @@ func (tr trigger) body(schema string) string {
 		line(3, "%s", send("substr(items, 2)"))
 		line(2, "END IF;")
 	}
+	// The writer, whose rows they are, is told the error's text. The listeners'
+	// logs are not: it may quote a value.
 	line(1, "EXCEPTION WHEN OTHERS THEN")
 	line(2, "RAISE WARNING 'an event of channel %% was lost: %%', %s, SQLERRM", literal(tr.def.Channel))
 	line(3, "USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';")
 	line(2, "BEGIN")
-	line(3, "size := %s(%s, %s || to_json(SQLERRM));", quote(schema, "send"), literal(tr.def.Channel),
+	line(3, "size := %s(%s, %s || to_json(SQLSTATE));", quote(schema, "send"), literal(tr.wire),
 		literal(`"op":"`+tr.op.String()+`","lost":`))
 	line(2, "EXCEPTION WHEN OTHERS THEN")
 	line(3, "NULL; -- the warning has said it")
@@ -224,15 +234,24 @@ func (tr trigger) statements(schema string) []string {
 	}
 	fmt.Fprintf(&t, "\nFOR EACH %s EXECUTE FUNCTION %s()", each, quote(schema, tr.function))
 
-	comment := fmt.Sprintf("COMMENT ON TRIGGER %s ON %s IS %s", quote(tr.name), tr.table.quoted(), literal(comment(f.String()+t.String())))
-	return []string{f.String(), t.String(), comment}
+	// Whoever could attach the function to a table of their own would have the
+	// casts of their types run with its owner's rights.
+	revoke := fmt.Sprintf("REVOKE ALL ON FUNCTION %s() FROM PUBLIC", quote(schema, tr.function))
+	comment := fmt.Sprintf("COMMENT ON TRIGGER %s ON %s IS %s", quote(tr.name), tr.table.quoted(), literal(tr.comment(f.String()+t.String())))
+	return []string{f.String(), revoke, t.String(), comment}
 }
 
-// comment is what COMMENT ON TRIGGER holds: the hash of what created it.
-func comment(script string) string { return "pubsub " + Digest(script) }
+// commentPrefix marks a trigger as ours.
+const commentPrefix = "pubsub "
+
+// comment is what COMMENT ON TRIGGER holds: the hash of what created it, and
+// the channel.
+func (tr trigger) comment(script string) string {
+	return commentPrefix + Digest(script) + " " + tr.def.Channel
+}
 
 // wantComment returns the comment that the trigger must have.
-func (tr trigger) wantComment() string { return comment(tr.create[0] + tr.create[1]) }
+func (tr trigger) wantComment() string { return tr.comment(tr.create[0] + tr.create[2]) }
 
 // literal quotes text as an SQL string, whatever standard_conforming_strings.
 func literal(text string) string {

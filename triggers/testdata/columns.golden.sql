@@ -1,5 +1,5 @@
 -- channel "authors_update": update on "public"."authors"
-CREATE OR REPLACE FUNCTION "pubsub"."authors_update_update"() RETURNS trigger
+CREATE OR REPLACE FUNCTION "pubsub"."authors_update_update_a9ede22e"() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET bytea_output = 'hex'
@@ -7,8 +7,11 @@ SET extra_float_digits = 1
 SET TimeZone = 'UTC'
 SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
+SET standard_conforming_strings = on
+SET transform_null_equals = off
 SET enable_nestloop = off
 AS $pubsub$
+-- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
   items text := '';
@@ -38,7 +41,7 @@ BEGIN
     RAISE WARNING 'an event of channel % was lost: %', 'authors_update', SQLERRM
       USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';
     BEGIN
-      size := "pubsub"."send"('authors_update', '"op":"update","lost":' || to_json(SQLERRM));
+      size := "pubsub"."send"('authors_update', '"op":"update","lost":' || to_json(SQLSTATE));
     EXCEPTION WHEN OTHERS THEN
       NULL; -- the warning has said it
     END;
@@ -47,10 +50,12 @@ BEGIN
 END
 $pubsub$;
 
+REVOKE ALL ON FUNCTION "pubsub"."authors_update_update_a9ede22e"() FROM PUBLIC;
+
 CREATE OR REPLACE TRIGGER "pubsub_authors_update_update"
 AFTER UPDATE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_update_update"();
+FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_update_update_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_update_update" ON "public"."authors" IS 'pubsub d795268d';
+COMMENT ON TRIGGER "pubsub_authors_update_update" ON "public"."authors" IS 'pubsub f61a2ef2 authors_update';
 

@@ -1,5 +1,5 @@
 -- channel "authors_save": insert on "public"."authors"
-CREATE OR REPLACE FUNCTION "pubsub"."authors_save_insert"() RETURNS trigger
+CREATE OR REPLACE FUNCTION "pubsub"."authors_save_insert_a9ede22e"() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET bytea_output = 'hex'
@@ -7,7 +7,10 @@ SET extra_float_digits = 1
 SET TimeZone = 'UTC'
 SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
-AS $pubsub_f4a93a63$
+SET standard_conforming_strings = on
+SET transform_null_equals = off
+AS $pubsub_91b98c05$
+-- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
   items text := '';
@@ -37,24 +40,26 @@ NEW.score > 10 -- '$pubsub$' \
     RAISE WARNING 'an event of channel % was lost: %', 'authors_save', SQLERRM
       USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';
     BEGIN
-      size := "pubsub"."send"('authors_save', '"op":"insert","lost":' || to_json(SQLERRM));
+      size := "pubsub"."send"('authors_save', '"op":"insert","lost":' || to_json(SQLSTATE));
     EXCEPTION WHEN OTHERS THEN
       NULL; -- the warning has said it
     END;
   END;
   RETURN NULL;
 END
-$pubsub_f4a93a63$;
+$pubsub_91b98c05$;
+
+REVOKE ALL ON FUNCTION "pubsub"."authors_save_insert_a9ede22e"() FROM PUBLIC;
 
 CREATE OR REPLACE TRIGGER "pubsub_authors_save_insert"
 AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_insert"();
+FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub ccfdcac3';
+COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub 088c78b6 authors_save';
 
 -- channel "authors_save": update on "public"."authors"
-CREATE OR REPLACE FUNCTION "pubsub"."authors_save_update"() RETURNS trigger
+CREATE OR REPLACE FUNCTION "pubsub"."authors_save_update_a9ede22e"() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET bytea_output = 'hex'
@@ -62,8 +67,11 @@ SET extra_float_digits = 1
 SET TimeZone = 'UTC'
 SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
+SET standard_conforming_strings = on
+SET transform_null_equals = off
 SET enable_nestloop = off
-AS $pubsub_9b8d6de6$
+AS $pubsub_1105c561$
+-- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
   items text := '';
@@ -95,19 +103,21 @@ NEW.score > 10 -- '$pubsub$' \
     RAISE WARNING 'an event of channel % was lost: %', 'authors_save', SQLERRM
       USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';
     BEGIN
-      size := "pubsub"."send"('authors_save', '"op":"update","lost":' || to_json(SQLERRM));
+      size := "pubsub"."send"('authors_save', '"op":"update","lost":' || to_json(SQLSTATE));
     EXCEPTION WHEN OTHERS THEN
       NULL; -- the warning has said it
     END;
   END;
   RETURN NULL;
 END
-$pubsub_9b8d6de6$;
+$pubsub_1105c561$;
+
+REVOKE ALL ON FUNCTION "pubsub"."authors_save_update_a9ede22e"() FROM PUBLIC;
 
 CREATE OR REPLACE TRIGGER "pubsub_authors_save_update"
 AFTER UPDATE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_update"();
+FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_update_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub f0446ef1';
+COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub ce5384e4 authors_save';
 

@@ -1,5 +1,5 @@
 -- channel "authors_delete": delete on "public"."authors"
-CREATE OR REPLACE FUNCTION "pubsub"."authors_delete_delete"() RETURNS trigger
+CREATE OR REPLACE FUNCTION "pubsub"."authors_delete_delete_a9ede22e"() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET bytea_output = 'hex'
@@ -7,7 +7,10 @@ SET extra_float_digits = 1
 SET TimeZone = 'UTC'
 SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
+SET standard_conforming_strings = on
+SET transform_null_equals = off
 AS $pubsub$
+-- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
   items text := '';
@@ -33,7 +36,7 @@ BEGIN
     RAISE WARNING 'an event of channel % was lost: %', 'authors_delete', SQLERRM
       USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';
     BEGIN
-      size := "pubsub"."send"('authors_delete', '"op":"delete","lost":' || to_json(SQLERRM));
+      size := "pubsub"."send"('authors_delete', '"op":"delete","lost":' || to_json(SQLSTATE));
     EXCEPTION WHEN OTHERS THEN
       NULL; -- the warning has said it
     END;
@@ -42,10 +45,12 @@ BEGIN
 END
 $pubsub$;
 
+REVOKE ALL ON FUNCTION "pubsub"."authors_delete_delete_a9ede22e"() FROM PUBLIC;
+
 CREATE OR REPLACE TRIGGER "pubsub_authors_delete_delete"
 AFTER DELETE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows
-FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_delete_delete"();
+FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_delete_delete_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_delete_delete" ON "public"."authors" IS 'pubsub 263a9240';
+COMMENT ON TRIGGER "pubsub_authors_delete_delete" ON "public"."authors" IS 'pubsub c8efefe5 authors_delete';
 

@@ -1,5 +1,5 @@
 -- channel "authors_insert": insert on "public"."authors"
-CREATE OR REPLACE FUNCTION "pubsub"."authors_insert_insert"() RETURNS trigger
+CREATE OR REPLACE FUNCTION "pubsub"."authors_insert_insert_a9ede22e"() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET bytea_output = 'hex'
@@ -7,7 +7,10 @@ SET extra_float_digits = 1
 SET TimeZone = 'UTC'
 SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
+SET standard_conforming_strings = on
+SET transform_null_equals = off
 AS $pubsub$
+-- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
   items text := '';
@@ -33,7 +36,7 @@ BEGIN
     RAISE WARNING 'an event of channel % was lost: %', 'authors_insert', SQLERRM
       USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';
     BEGIN
-      size := "pubsub"."send"('authors_insert', '"op":"insert","lost":' || to_json(SQLERRM));
+      size := "pubsub"."send"('authors_insert', '"op":"insert","lost":' || to_json(SQLSTATE));
     EXCEPTION WHEN OTHERS THEN
       NULL; -- the warning has said it
     END;
@@ -42,10 +45,12 @@ BEGIN
 END
 $pubsub$;
 
+REVOKE ALL ON FUNCTION "pubsub"."authors_insert_insert_a9ede22e"() FROM PUBLIC;
+
 CREATE OR REPLACE TRIGGER "pubsub_authors_insert_insert"
 AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_insert_insert"();
+FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_insert_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_insert_insert" ON "public"."authors" IS 'pubsub 28bbb5cf';
+COMMENT ON TRIGGER "pubsub_authors_insert_insert" ON "public"."authors" IS 'pubsub 5c49cdbf authors_insert';
 

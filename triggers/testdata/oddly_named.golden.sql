@@ -1,5 +1,5 @@
 -- channel "Ord\"er's %items\\": update on "Sales Dept"."Order ""Items'"
-CREATE OR REPLACE FUNCTION "pubsub"."Ord""er's %items\_update"() RETURNS trigger
+CREATE OR REPLACE FUNCTION "pubsub"."Ord""er's %items\_update_b621923a"() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET bytea_output = 'hex'
@@ -7,8 +7,11 @@ SET extra_float_digits = 1
 SET TimeZone = 'UTC'
 SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
+SET standard_conforming_strings = on
+SET transform_null_equals = off
 SET enable_nestloop = off
 AS $pubsub$
+-- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
   items text := '';
@@ -38,7 +41,7 @@ BEGIN
     RAISE WARNING 'an event of channel % was lost: %', E'Ord"er''s %items\\', SQLERRM
       USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';
     BEGIN
-      size := "pubsub"."send"(E'Ord"er''s %items\\', '"op":"update","lost":' || to_json(SQLERRM));
+      size := "pubsub"."send"(E'Ord"er''s %items\\', '"op":"update","lost":' || to_json(SQLSTATE));
     EXCEPTION WHEN OTHERS THEN
       NULL; -- the warning has said it
     END;
@@ -47,10 +50,12 @@ BEGIN
 END
 $pubsub$;
 
+REVOKE ALL ON FUNCTION "pubsub"."Ord""er's %items\_update_b621923a"() FROM PUBLIC;
+
 CREATE OR REPLACE TRIGGER "pubsub_Ord""er's %items\_update"
 AFTER UPDATE ON "Sales Dept"."Order ""Items'"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."Ord""er's %items\_update"();
+FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."Ord""er's %items\_update_b621923a"();
 
-COMMENT ON TRIGGER "pubsub_Ord""er's %items\_update" ON "Sales Dept"."Order ""Items'" IS 'pubsub 0538d69c';
+COMMENT ON TRIGGER "pubsub_Ord""er's %items\_update" ON "Sales Dept"."Order ""Items'" IS E'pubsub c457d269 Ord"er''s %items\\';
 

@@ -1,5 +1,5 @@
 -- channel "events": insert on "public"."events"
-CREATE OR REPLACE FUNCTION "pubsub"."events_insert"() RETURNS trigger
+CREATE OR REPLACE FUNCTION "pubsub"."events_insert_bb941f4d"() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET bytea_output = 'hex'
@@ -7,7 +7,10 @@ SET extra_float_digits = 1
 SET TimeZone = 'UTC'
 SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
+SET standard_conforming_strings = on
+SET transform_null_equals = off
 AS $pubsub$
+-- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
   items text := '';
@@ -24,7 +27,7 @@ NEW.id > 0
     RAISE WARNING 'an event of channel % was lost: %', 'events', SQLERRM
       USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';
     BEGIN
-      size := "pubsub"."send"('events', '"op":"insert","lost":' || to_json(SQLERRM));
+      size := "pubsub"."send"('events', '"op":"insert","lost":' || to_json(SQLSTATE));
     EXCEPTION WHEN OTHERS THEN
       NULL; -- the warning has said it
     END;
@@ -33,14 +36,16 @@ NEW.id > 0
 END
 $pubsub$;
 
+REVOKE ALL ON FUNCTION "pubsub"."events_insert_bb941f4d"() FROM PUBLIC;
+
 CREATE OR REPLACE TRIGGER "pubsub_events_insert"
 AFTER INSERT ON "public"."events"
-FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_insert"();
+FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_insert_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_insert" ON "public"."events" IS 'pubsub 4768af81';
+COMMENT ON TRIGGER "pubsub_events_insert" ON "public"."events" IS 'pubsub afcaf13f events';
 
 -- channel "events": update on "public"."events"
-CREATE OR REPLACE FUNCTION "pubsub"."events_update"() RETURNS trigger
+CREATE OR REPLACE FUNCTION "pubsub"."events_update_bb941f4d"() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET bytea_output = 'hex'
@@ -48,7 +53,10 @@ SET extra_float_digits = 1
 SET TimeZone = 'UTC'
 SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
+SET standard_conforming_strings = on
+SET transform_null_equals = off
 AS $pubsub$
+-- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
   items text := '';
@@ -65,7 +73,7 @@ NEW.id > 0
     RAISE WARNING 'an event of channel % was lost: %', 'events', SQLERRM
       USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';
     BEGIN
-      size := "pubsub"."send"('events', '"op":"update","lost":' || to_json(SQLERRM));
+      size := "pubsub"."send"('events', '"op":"update","lost":' || to_json(SQLSTATE));
     EXCEPTION WHEN OTHERS THEN
       NULL; -- the warning has said it
     END;
@@ -74,9 +82,11 @@ NEW.id > 0
 END
 $pubsub$;
 
+REVOKE ALL ON FUNCTION "pubsub"."events_update_bb941f4d"() FROM PUBLIC;
+
 CREATE OR REPLACE TRIGGER "pubsub_events_update"
 AFTER UPDATE ON "public"."events"
-FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_update"();
+FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_update_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub a2e9326e';
+COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub ee31a002 events';
 

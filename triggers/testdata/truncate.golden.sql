@@ -1,5 +1,5 @@
 -- channel "authors_truncate": truncate on "public"."authors"
-CREATE OR REPLACE FUNCTION "pubsub"."authors_truncate_truncate"() RETURNS trigger
+CREATE OR REPLACE FUNCTION "pubsub"."authors_truncate_truncate_a9ede22e"() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET bytea_output = 'hex'
@@ -7,7 +7,10 @@ SET extra_float_digits = 1
 SET TimeZone = 'UTC'
 SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
+SET standard_conforming_strings = on
+SET transform_null_equals = off
 AS $pubsub$
+-- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
   items text := '';
@@ -20,7 +23,7 @@ BEGIN
     RAISE WARNING 'an event of channel % was lost: %', 'authors_truncate', SQLERRM
       USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';
     BEGIN
-      size := "pubsub"."send"('authors_truncate', '"op":"truncate","lost":' || to_json(SQLERRM));
+      size := "pubsub"."send"('authors_truncate', '"op":"truncate","lost":' || to_json(SQLSTATE));
     EXCEPTION WHEN OTHERS THEN
       NULL; -- the warning has said it
     END;
@@ -29,9 +32,11 @@ BEGIN
 END
 $pubsub$;
 
+REVOKE ALL ON FUNCTION "pubsub"."authors_truncate_truncate_a9ede22e"() FROM PUBLIC;
+
 CREATE OR REPLACE TRIGGER "pubsub_authors_truncate_truncate"
 AFTER TRUNCATE ON "public"."authors"
-FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_truncate_truncate"();
+FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_truncate_truncate_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_truncate_truncate" ON "public"."authors" IS 'pubsub 195b0d75';
+COMMENT ON TRIGGER "pubsub_authors_truncate_truncate" ON "public"."authors" IS 'pubsub 8093b03d authors_truncate';
 

@@ -47,7 +47,7 @@ func (d *declaration[M]) bind(db *gorm.DB) (listener.Binding, error) {
 	}
 	open := func(ctx context.Context, db *gorm.DB, log *slog.Logger) (listener.Handler, error) {
 		r := &rows[M]{handler: d.handler, schema: stmt.Schema, pool: db.Statement.ConnPool, table: def.Table, log: log}
-		if err := r.load(ctx); err != nil {
+		if err := r.load(ctx, 0); err != nil {
 			return nil, err
 		}
 		return r.handle, nil
@@ -92,7 +92,10 @@ func softDelete(s *schema.Schema) (string, error) {
 		}
 		column := quoteColumn(f.DBName)
 		switch f.IndirectFieldType.Kind() {
-		case reflect.Struct: // gorm.DeletedAt: NULL while the row lives
+		case reflect.Struct: // gorm.DeletedAt: NULL, or the tag's zeroValue, while the row lives
+			if zero, ok := f.TagSettings["ZEROVALUE"]; ok {
+				return fmt.Sprintf("OLD.%[1]s <= %[2]s AND NEW.%[1]s > %[2]s", column, latest(zero)), nil
+			}
 			return fmt.Sprintf("OLD.%[1]s IS NULL AND NEW.%[1]s IS NOT NULL", column), nil
 		case reflect.Bool:
 			return fmt.Sprintf("OLD.%[1]s IS NOT TRUE AND NEW.%[1]s", column), nil
@@ -101,6 +104,12 @@ func softDelete(s *schema.Schema) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("model %s has no soft-delete column: add a field of type gorm.DeletedAt, or listen with OnDelete", s.Name)
+}
+
+// latest returns an SQL expression for the moment that a time without a zone
+// has passed everywhere: the application's session decides which it means.
+func latest(text string) string {
+	return "(timestamptz '" + strings.ReplaceAll(text, "'", "''") + "' + interval '15 hours')"
 }
 
 func quoteColumn(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

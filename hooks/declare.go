@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -105,7 +106,8 @@ func declare[M any](_ *M, k kind, h Handler[M], opts []Option) {
 		fail("%v", o.problem)
 	}
 	d := &declaration[M]{kind: k, options: o, handler: h, site: place}
-	if err := (triggers.Definition{Channel: "x", Table: "x", Ops: k.ops, Columns: o.columns, When: o.when}).Validate(); err != nil {
+	// The names that the database will give don't matter yet.
+	if err := (triggers.Definition{Channel: cmp.Or(o.channel, "x"), Table: "x", Ops: k.ops, Columns: o.columns, When: o.when}).Problem(); err != nil {
 		fail("%v", err)
 	}
 	listener.Declare(listener.Declaration{

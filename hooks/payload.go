@@ -3,6 +3,7 @@ package hooks
 import (
 	"context"
 	"fmt"
+	"math"
 	"reflect"
 	"sync"
 	"time"
@@ -46,26 +47,63 @@ func (p TriggerPayload[M]) Changed(column string) bool {
 		}
 	}
 	field := s.LookUpField(column)
-	if field == nil {
+	if field == nil || field.DBName == "" {
 		panic(fmt.Sprintf("pubsub: Changed(%q): model %s has no such column", column, s.Name))
 	}
 	if p.Old == nil || p.New == nil {
 		return p.Old != nil || p.New != nil
 	}
-	before, _ := field.ValueOf(context.Background(), reflect.ValueOf(p.Old).Elem())
-	after, _ := field.ValueOf(context.Background(), reflect.ValueOf(p.New).Elem())
-	if b, ok := before.(time.Time); ok {
-		if a, ok := after.(time.Time); ok {
-			return !a.Equal(b)
-		}
+	before, after := valueOf(field, reflect.ValueOf(p.Old).Elem()), valueOf(field, reflect.ValueOf(p.New).Elem())
+	return !equal(reflect.ValueOf(before), reflect.ValueOf(after))
+}
+
+// equal compares as Postgres does where Go differs: the same moment in two
+// zones is one, and NaN equals NaN.
+func equal(a, b reflect.Value) bool {
+	if !a.IsValid() || !b.IsValid() || a.Type() != b.Type() {
+		return a.IsValid() == b.IsValid() && !a.IsValid()
 	}
-	return !reflect.DeepEqual(before, after)
+	switch a.Kind() {
+	case reflect.Pointer:
+		if a.IsNil() || b.IsNil() {
+			return a.IsNil() == b.IsNil()
+		}
+		return equal(a.Elem(), b.Elem())
+	case reflect.Float32, reflect.Float64:
+		x, y := a.Float(), b.Float()
+		return x == y || math.IsNaN(x) && math.IsNaN(y)
+	}
+	if x, ok := a.Interface().(time.Time); ok {
+		return x.Equal(b.Interface().(time.Time)) //nolint:forcetypeassert // the types are the same
+	}
+	return reflect.DeepEqual(a.Interface(), b.Interface())
+}
+
+// valueOf returns the field's value, nil inside an embedded pointer that is nil.
+// GORM's own ValueOf wraps what has a serializer, so that no two are equal, and
+// its ReflectValueOf fills embedded pointers.
+func valueOf(field *schema.Field, model reflect.Value) any {
+	if field.Serializer == nil {
+		value, _ := field.ValueOf(context.Background(), model)
+		return value
+	}
+	for _, i := range field.StructField.Index {
+		if i < 0 { // GORM's mark of an embedded pointer
+			if model = model.Field(-i - 1); model.IsNil() {
+				return nil
+			}
+			model = model.Elem()
+			continue
+		}
+		model = model.Field(i)
+	}
+	return model.Interface()
 }
 
 // Missing returns the model's columns that the event doesn't have, since the
 // table lacked them when it was written. Their fields are zero.
 func (p TriggerPayload[M]) Missing() []string {
-	if p.plan == nil || p.source == "" {
+	if p.plan == nil || p.Old == nil && p.New == nil {
 		return nil
 	}
 	return p.plan.Missing(p.firstRow())
@@ -74,7 +112,7 @@ func (p TriggerPayload[M]) Missing() []string {
 // Unknown returns the event's columns that the model doesn't have. They are
 // ignored.
 func (p TriggerPayload[M]) Unknown() []string {
-	if p.plan == nil || p.source == "" {
+	if p.plan == nil || p.Old == nil && p.New == nil {
 		return nil
 	}
 	return p.plan.Unknown(p.firstRow())

@@ -33,18 +33,20 @@ type rows[M any] struct {
 // plan is a compiled decoder, and when the table's columns were read for it.
 type plan struct {
 	*row.Plan
-	loaded time.Time
+	loaded     time.Time
+	generation int64
 }
 
-// A table may change while we listen. Its columns are read again when they are
-// this old; and sooner when an event doesn't fit the plan.
+// A table may change while we listen. Its columns are read again after a
+// migration, when they are this old, and sooner when an event doesn't fit the
+// plan.
 const (
 	planAge   = time.Minute
 	planRetry = time.Second
 )
 
 // load reads the table's columns and compiles the decoder.
-func (r *rows[M]) load(ctx context.Context) error {
+func (r *rows[M]) load(ctx context.Context, generation int64) error {
 	columns, err := row.Columns(ctx, r.pool, r.table)
 	if err != nil {
 		return fmt.Errorf("read the columns of table %s: %w", r.table, err)
@@ -66,15 +68,15 @@ func (r *rows[M]) load(ctx context.Context) error {
 			}
 		}
 	}
-	r.plan.Store(&plan{Plan: compiled, loaded: time.Now()})
+	r.plan.Store(&plan{Plan: compiled, loaded: time.Now(), generation: generation})
 	return nil
 }
 
 // current returns the plan, after reading the table again when it is older
-// than age.
-func (r *rows[M]) current(ctx context.Context, age time.Duration) *plan {
+// than age or of an older generation.
+func (r *rows[M]) current(ctx context.Context, generation int64, age time.Duration) *plan {
 	p := r.plan.Load()
-	if time.Since(p.loaded) < age {
+	if p.generation >= generation && time.Since(p.loaded) < age {
 		return p
 	}
 	r.loading.Lock()
@@ -82,9 +84,9 @@ func (r *rows[M]) current(ctx context.Context, age time.Duration) *plan {
 	if now := r.plan.Load(); now != p {
 		return now
 	}
-	if err := r.load(ctx); err != nil {
+	if err := r.load(ctx, generation); err != nil {
 		r.log.Warn("the table's columns could not be read again", "error", err)
-		r.plan.Store(&plan{Plan: p.Plan, loaded: time.Now()}) // not at every event
+		r.plan.Store(&plan{Plan: p.Plan, loaded: time.Now(), generation: generation}) // not at every event
 	}
 	return r.plan.Load()
 }
@@ -97,7 +99,7 @@ func (r *rows[M]) handle(ctx context.Context, m listener.Message, deliver listen
 		deliver(nil, errShape)
 		return
 	}
-	p := r.current(ctx, planAge)
+	p := r.current(ctx, m.Generation, planAge)
 	// One payload and one function serve all events: deliver returns when the
 	// call is done.
 	var payload TriggerPayload[M]
@@ -107,7 +109,7 @@ func (r *rows[M]) handle(ctx context.Context, m listener.Message, deliver listen
 		next, err := r.decode(ctx, p, m, pos, &payload)
 		if err != nil {
 			// The table may have changed since the plan was made.
-			if fresh := r.current(ctx, planRetry); fresh != p {
+			if fresh := r.current(ctx, m.Generation, planRetry); fresh != p {
 				p = fresh
 				payload.plan = p.Plan
 				next, err = r.decode(ctx, p, m, pos, &payload)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -46,6 +48,9 @@ func NewChannel[T any](name string, opts ...Option) *Channel[T] {
 	if name == "" || len(name) > triggers.MaxIdentifier {
 		fail(fmt.Errorf("the name has %d bytes; Postgres allows 1 to %d", len(name), triggers.MaxIdentifier))
 	}
+	if strings.ContainsRune(name, 0) || !utf8.ValidString(name) {
+		fail(fmt.Errorf("the name %q has a zero byte or is no UTF-8", name))
+	}
 	if err := jsonable[T](); err != nil {
 		fail(err)
 	}
@@ -57,7 +62,7 @@ func NewChannel[T any](name string, opts ...Option) *Channel[T] {
 	return c
 }
 
-// Name returns the notification channel's name.
+// Name returns the channel's name.
 func (c *Channel[T]) Name() string { return c.name }
 
 // Listen declares that h is called with each value that arrives. The function
@@ -79,7 +84,7 @@ func (c *Channel[T]) Listen(h func(ctx context.Context, tx *gorm.DB, v T) error,
 	handle := func(_ context.Context, m Message, deliver Deliver) {
 		var v T
 		if err := json.Unmarshal([]byte(m.Data), &v); err != nil {
-			deliver(nil, fmt.Errorf("decode the message as %T: %w", v, err))
+			deliver(nil, fmt.Errorf("decode the message as %T: %s", v, withoutValues(err)))
 			return
 		}
 		deliver(func(ctx context.Context, tx *gorm.DB) error { return h(ctx, tx, v) }, nil)
@@ -94,6 +99,21 @@ func (c *Channel[T]) Listen(h func(ctx context.Context, tx *gorm.DB, v T) error,
 			}, nil
 		},
 	}, append(append([]Option(nil), c.opts...), opts...)...)
+}
+
+// withoutValues describes an error of encoding/json without the parts that quote
+// the message, since it goes to a log.
+func withoutValues(err error) string {
+	var mismatch *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &mismatch):
+		kind, _, _ := strings.Cut(mismatch.Value, " ")
+		return fmt.Sprintf("field %q at byte %d: a JSON %s doesn't fit %s", mismatch.Field, mismatch.Offset, kind, mismatch.Type)
+	case errors.As(err, &syntax):
+		return fmt.Sprintf("no JSON at byte %d", syntax.Offset)
+	}
+	return fmt.Sprintf("a value doesn't fit (%T)", err)
 }
 
 // DefaultName returns the name of a subscription that was given none: what is
@@ -140,7 +160,7 @@ func (c *Channel[T]) Notify(ctx context.Context, tx *gorm.DB, v T) error {
 	// The pool itself and not tx.Exec: a resolver of read replicas would take
 	// a SELECT for a read.
 	call := "SELECT " + pgx.Identifier{schema, "notify"}.Sanitize() + "($1, $2)"
-	if _, err := tx.Statement.ConnPool.ExecContext(ctx, call, c.name, string(data)); err != nil {
+	if _, err := tx.Statement.ConnPool.ExecContext(ctx, call, triggers.Wire(schema, c.name), string(data)); err != nil {
 		var failure *pgconn.PgError
 		if errors.As(err, &failure) && (failure.Code == invalidSchema || failure.Code == undefinedFunction) {
 			err = fmt.Errorf("%w: %w", triggers.ErrNotMigrated, err)

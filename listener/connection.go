@@ -38,7 +38,8 @@ type connection struct {
 	// onNotification is called by the goroutine that receives. The slices are
 	// valid until it returns.
 	onNotification func(channel, payload []byte, arrived time.Time)
-	received       int64 // notifications so far
+	received       int64     // notifications so far
+	last           time.Time // when the last one came
 }
 
 // connect dials, and listens on nothing yet.
@@ -48,8 +49,8 @@ func connect(ctx context.Context, dial Dial) (*connection, error) {
 		// A configuration copied from a live connection has that connection's
 		// callback.
 		config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) {
-			c.received++
-			c.onNotification([]byte(n.Channel), []byte(n.Payload), time.Now())
+			c.count(time.Now())
+			c.onNotification([]byte(n.Channel), []byte(n.Payload), c.last)
 		}
 		build := config.BuildFrontend
 		config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
@@ -79,6 +80,11 @@ func connect(ctx context.Context, dial Dial) (*connection, error) {
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive, Count: 3})
 	}
 	return c, nil
+}
+
+func (c *connection) count(arrived time.Time) {
+	c.received++
+	c.last = arrived
 }
 
 // exec runs statements without parameters. Notifications that arrive meanwhile
@@ -143,8 +149,8 @@ func (c *connection) next() error {
 	case err != nil:
 		return err
 	case ok:
-		c.received++
-		c.onNotification(channel, payload, c.wire.arrived)
+		c.count(c.wire.arrived)
+		c.onNotification(channel, payload, c.last)
 		return nil
 	}
 	_, err = c.pg.ReceiveMessage(context.Background())

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,6 +24,7 @@ type crew struct {
 	group   sync.WaitGroup
 	helpers sync.WaitGroup
 	retire  context.CancelFunc // ends the helpers
+	gaps    atomic.Int64       // calls of OnGap that are going on
 }
 
 // newCrew starts the workers and the housekeeping.
@@ -31,7 +33,7 @@ func newCrew(config Config, workers []*worker) *crew {
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	for _, w := range workers {
 		for range w.sub.concurrency {
-			c.group.Go(func() { w.run(c.ctx) })
+			c.group.Go(func() { w.run(c.ctx, c.group.Go) })
 		}
 	}
 	var ctx context.Context
@@ -49,7 +51,9 @@ func (c *crew) report(gap Gap) {
 	if c.config.OnGap == nil {
 		return
 	}
+	c.gaps.Add(1)
 	c.group.Go(func() {
+		defer c.gaps.Add(-1)
 		defer func() {
 			if value := recover(); value != nil {
 				c.config.Logger.Error("OnGap panicked", "error", fmt.Sprint(value), "stack", string(debug.Stack()))
@@ -87,6 +91,9 @@ func (c *crew) stop() error {
 		if h.Running > 0 {
 			stuck = append(stuck, fmt.Sprintf("%s (declared at %s)", h.Name, w.sub.site))
 		}
+	}
+	if c.gaps.Load() > 0 {
+		stuck = append(stuck, "OnGap")
 	}
 	if !finished {
 		return fmt.Errorf("%w %s after their contexts were cancelled: %s", ErrStillRunning, hardStop, strings.Join(stuck, ", "))

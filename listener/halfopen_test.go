@@ -48,7 +48,7 @@ func TestHalfOpenConnectionIsReplaced(t *testing.T) {
 				require.LessOrEqual(t, time.Since(at), 41*time.Second)
 				require.NotSame(t, first, m.last())
 				require.False(t, gap.From.After(at), "the gap holds everything since the last sign of life")
-				require.LessOrEqual(t, at.Sub(gap.From), 15*time.Second, "and not much more")
+				require.LessOrEqual(t, at.Sub(gap.From), 16*time.Second, "and not much more")
 				require.False(t, gap.To.Before(at))
 				require.ErrorContains(t, gap.Cause, "no sign of life")
 				require.NoError(t, l.Health().Err())

@@ -19,6 +19,8 @@ type Health struct {
 	// Subscriptions has the counters of each, in the order of declaration.
 	// They start at zero with each Run.
 	Subscriptions []SubscriptionHealth
+
+	trouble error // why there is no connection now
 }
 
 // SubscriptionHealth has a subscription's counters in this process.
@@ -30,7 +32,7 @@ type SubscriptionHealth struct {
 	Handled int64 // calls that returned nil
 	Failed  int64 // calls that returned an error or panicked, and events that could not be decoded
 	Dropped int64 // notifications that found the buffer full
-	Lost    int64 // events that the trigger could not tell
+	Lost    int64 // statements whose events a failing trigger could not tell
 }
 
 // Err returns nil while notifications are being received and an error that
@@ -39,14 +41,15 @@ func (h Health) Err() error {
 	switch {
 	case h.Listening:
 		return nil
-	case h.LastError != nil:
-		return fmt.Errorf("not listening since %s: %w", h.Since.Format(time.RFC3339), h.LastError)
+	case h.trouble != nil:
+		return fmt.Errorf("not listening since %s: %w", h.Since.Format(time.RFC3339), h.trouble)
 	}
 	return errors.New("not listening")
 }
 
 // Gap is a time in which broadcasts may have been missed, since the connection
-// was broken.
+// was broken. It begins a second before the last sign of life, for what was on
+// its way then, so that some of what was sent in it may have arrived after all.
 type Gap struct {
 	From, To time.Time
 	Channels []string

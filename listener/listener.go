@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
@@ -61,7 +62,10 @@ type Listener struct {
 	alive      time.Time // when the server last showed that it is there
 	reconnects int64
 	lastError  error
+	trouble    error
 	workers    []*worker
+
+	generation atomic.Int64
 }
 
 // New returns a Listener that doesn't listen yet.
@@ -75,9 +79,14 @@ func New(config Config) *Listener {
 	return &Listener{config: config, ready: make(chan struct{})}
 }
 
-// Ready returns a channel that is closed when the first Run has begun to
-// receive: what is committed from then on is delivered.
-func (l *Listener) Ready() <-chan struct{} { return l.ready }
+// Ready returns a channel that is closed when the Run that is going on, or else
+// the next one, has begun to receive: what is committed from then on is
+// delivered.
+func (l *Listener) Ready() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ready
+}
 
 // Health returns the state at this moment. It doesn't ask the database.
 func (l *Listener) Health() Health {
@@ -85,7 +94,7 @@ func (l *Listener) Health() Health {
 	defer l.mu.Unlock()
 	h := Health{
 		Listening: l.listening, Since: l.since,
-		Reconnects: l.reconnects, LastError: l.lastError,
+		Reconnects: l.reconnects, LastError: l.lastError, trouble: l.trouble,
 	}
 	for _, w := range l.workers {
 		h.Subscriptions = append(h.Subscriptions, w.health())
@@ -113,23 +122,24 @@ func (l *Listener) Run(ctx context.Context, channels ...string) error {
 	}
 	routes := map[string][]*worker{}
 	for _, w := range workers {
-		routes[w.channel] = append(routes[w.channel], w)
+		routes[w.wire] = append(routes[w.wire], w)
 	}
-	conn, err := l.connect(ctx, routes)
+	conn, err := l.connect(ctx, routes, true)
 	if err != nil {
 		return ended(ctx, err)
 	}
 
 	c := newCrew(l.config, workers)
-	l.setListening(nil)
+	l.arrive()
 	l.receive(ctx, conn, routes, c)
 	return c.stop()
 }
 
 // ended returns err, or nil when it comes from the end of ctx, which is a clean
-// stop.
+// stop. A deadline may show in what it ends before it shows in ctx.
 func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	deadline, ok := ctx.Deadline()
+	if ctx.Err() != nil || ok && !time.Now().Before(deadline) {
 		return nil
 	}
 	return err
@@ -149,6 +159,11 @@ func (l *Listener) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.running = false
+	select {
+	case <-l.ready:
+		l.ready = make(chan struct{})
+	default:
+	}
 	if l.listening {
 		l.listening, l.since = false, time.Now()
 	}
@@ -156,6 +171,8 @@ func (l *Listener) end() {
 
 // open binds the subscriptions to the database and makes their workers.
 func (l *Listener) open(ctx context.Context, channels []string) ([]*worker, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, attempt, errors.New("the database didn't answer (is every connection of the pool in use?)"))
+	defer cancel()
 	wanted := map[string]bool{}
 	for _, c := range channels {
 		wanted[c] = false
@@ -181,7 +198,7 @@ func (l *Listener) open(ctx context.Context, channels []string) ([]*worker, erro
 			continue
 		}
 		workers = append(workers, &worker{
-			sub: sub, channel: b.Channel, handle: handle, queue: newQueue(sub.buffer), db: l.config.DB, payloads: payloads,
+			sub: sub, channel: b.Channel, wire: triggers.Wire(l.config.Schema, b.Channel), handle: handle, queue: newQueue(sub.buffer), db: l.config.DB, payloads: payloads,
 			log: log,
 		})
 	}
@@ -202,28 +219,40 @@ func (l *Listener) open(ctx context.Context, channels []string) ([]*worker, erro
 	return workers, nil
 }
 
-// connect makes a connection that listens on all routes and has proved it.
-func (l *Listener) connect(ctx context.Context, routes map[string][]*worker) (*connection, error) {
+// connect makes a connection that listens on all routes and has proved it. One
+// that replaces another need not prove it when no probe can be sent: a pool that
+// is in use must not keep us from listening.
+func (l *Listener) connect(ctx context.Context, routes map[string][]*worker, strict bool) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, attempt)
 	defer cancel()
 	c, err := connect(ctx, l.config.Dial)
 	if err != nil {
 		return nil, err
 	}
+	// Reload tells of a migration, and may have been missed before.
+	reload := triggers.Wire(l.config.Schema, triggers.Reload)
+	l.generation.Add(1)
 	c.onNotification = func(channel, payload []byte, arrived time.Time) {
 		workers := routes[string(channel)]
 		if len(workers) == 0 {
+			if string(channel) == reload {
+				l.generation.Add(1)
+			}
 			return
 		}
-		i := item{payload: string(payload), arrived: arrived}
+		i := item{payload: string(payload), arrived: arrived, generation: l.generation.Load()}
 		for _, w := range workers {
 			w.offer(i)
 		}
 	}
 	channels := slices.Sorted(maps.Keys(routes))
-	err = c.listen(ctx, channels)
+	err = c.listen(ctx, append([]string{reload}, channels...))
 	if err == nil {
 		err = c.probe(ctx, l.config.Pool)
+	}
+	if errors.Is(err, errUnsent) && !strict && ctx.Err() == nil {
+		l.config.Logger.Warn("the new connection could not be tried out", "error", err)
+		err = nil
 	}
 	if err == nil {
 		err = c.announce(ctx, channels)
@@ -240,42 +269,42 @@ func (l *Listener) connect(ctx context.Context, routes map[string][]*worker) (*c
 func (l *Listener) receive(ctx context.Context, c *connection, routes map[string][]*worker, crew *crew) {
 	channels := slices.Sorted(maps.Keys(routes))
 	for {
-		err := c.receive(ctx, l.seen)
-		l.seenAt(c.wire.arrived)
+		err := c.receive(ctx, func() { l.seen(time.Now()) })
+		l.seen(c.last)
 		c.close()
 		if ctx.Err() != nil {
 			return
 		}
-		from := l.setListening(err)
+		from := l.lose(err)
 		l.config.Logger.Warn("the listening connection broke; broadcasts are missed until there is a new one", "error", err)
-		next := l.reconnectTo(ctx, routes)
-		if next == nil {
+		if c = l.reconnect(ctx, routes); c == nil {
 			return
 		}
-		c = next
-		l.setListening(nil)
-		l.mu.Lock()
-		l.reconnects++
-		l.mu.Unlock()
 		gap := Gap{From: from, To: time.Now(), Channels: channels, Cause: err}
 		l.config.Logger.Warn("listening again; broadcasts sent in between were missed", "from", gap.From, "to", gap.To, "channels", channels)
 		crew.report(gap)
 	}
 }
 
-// reconnectTo tries until there is a connection, and returns nil when ctx ends
+// reconnect tries until there is a connection, and returns nil when ctx ends
 // first.
-func (l *Listener) reconnectTo(ctx context.Context, routes map[string][]*worker) *connection {
+func (l *Listener) reconnect(ctx context.Context, routes map[string][]*worker) *connection {
 	var last string
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		c, err := l.connect(ctx, routes)
+		c, err := l.connect(ctx, routes, false)
 		if err == nil {
+			l.arrive()
+			l.mu.Lock()
+			l.reconnects++
+			l.mu.Unlock()
 			return c
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		l.setListening(err)
+		l.mu.Lock()
+		l.trouble = err
+		l.mu.Unlock()
 		if text := err.Error(); text != last { // once is enough
 			l.config.Logger.Warn("no new listening connection yet", "error", err)
 			last = text
@@ -289,34 +318,37 @@ func (l *Listener) reconnectTo(ctx context.Context, routes map[string][]*worker)
 	}
 }
 
-// setListening records that there is a connection, or with an error that there
-// is none. It returns when the server was last seen.
-func (l *Listener) setListening(broken error) (alive time.Time) {
+// arrive records that there is a connection.
+func (l *Listener) arrive() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
-	if listening := broken == nil; listening != l.listening {
-		l.listening, l.since = listening, now
-	}
-	if broken != nil {
-		l.lastError = broken
-		return l.alive
-	}
-	l.alive = now
+	l.alive = time.Now()
+	l.listening, l.since, l.trouble = true, l.alive, nil
 	select {
 	case <-l.ready:
 	default:
 		close(l.ready)
 	}
-	return now
 }
 
-func (l *Listener) seen() { l.seenAt(time.Now()) }
+// margin is how long a notification may have been under way when the
+// connection broke.
+const margin = time.Second
 
-func (l *Listener) seenAt(t time.Time) {
+// lose records that the connection broke. It returns since when notifications
+// may be missing.
+func (l *Listener) lose(err error) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if t.After(l.alive) {
-		l.alive = t
+	l.listening, l.since, l.trouble, l.lastError = false, time.Now(), err, err
+	return l.alive.Add(-margin)
+}
+
+// seen records that the server has shown to be there.
+func (l *Listener) seen(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if at.After(l.alive) {
+		l.alive = at
 	}
 }

@@ -176,7 +176,10 @@ func inMemory(t *testing.T, h func(context.Context, *gorm.DB, string) error, f f
 		done := make(chan error, 1)
 		go func() { done <- l.Run(ctx) }()
 		stop := sync.OnceValue(func() error { cancel(); return <-done })
-		defer func() { _ = stop() }()
+		defer func() {
+			_ = stop()
+			time.Sleep(time.Minute) // pgconn may close a connection in the background
+		}()
 		select {
 		case <-l.Ready():
 		case err := <-done:

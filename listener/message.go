@@ -22,6 +22,9 @@ type Message struct {
 	// event, or a typed channel's value. A notification of others' making, such
 	// as a NOTIFY typed into psql, is taken for a typed channel's value.
 	Data string
+	// Generation changes when tables may have changed: what a handler learned
+	// of its table under another generation is to be read again.
+	Generation int64
 
 	stored bool   // Data is in the payload table under ID
 	lost   string // why the trigger could not tell what happened, as JSON

@@ -17,7 +17,8 @@ import (
 // the listening session, so that they are gone with it.
 const presence = 0x70756273
 
-// announce makes this session's channels visible to Listeners.
+// announce makes this session's channels, by their names in Postgres, visible
+// to Listeners.
 func (c *connection) announce(ctx context.Context, channels []string) error {
 	for _, channel := range channels {
 		err := c.exec(ctx, fmt.Sprintf("SELECT pg_catalog.pg_try_advisory_lock_shared(%d, %d)", presence, presenceKey(channel)))
@@ -38,8 +39,8 @@ type Presence struct {
 	Since       time.Time
 }
 
-// Listeners returns the sessions of all processes that listen on the channel
-// of db's database through this package. Sessions that ran LISTEN by themselves
+// Listeners returns the sessions of all processes that listen on the channel,
+// by its name in Postgres (triggers.Wire), of db's database through this package. Sessions that ran LISTEN by themselves
 // can't be seen: Postgres doesn't tell.
 func Listeners(ctx context.Context, db *gorm.DB, channel string) ([]Presence, error) {
 	rows, err := db.Statement.ConnPool.QueryContext(ctx, `

@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,6 +14,10 @@ import (
 
 // probeLimit is how long the probe may be under way.
 const probeLimit = 10 * time.Second
+
+// errUnsent tells that there was no probe to expect, which says nothing of the
+// connection.
+var errUnsent = errors.New("send a probe through the application's pool (is every connection of it in use?)")
 
 // probe sends a notification through the pool, as the application does, and
 // expects it on the connection. Behind a pooler in transaction mode LISTEN
@@ -53,7 +58,7 @@ func (c *connection) probe(ctx context.Context, pool gorm.ConnPool) error {
 		return c.exec(ctx, "UNLISTEN "+quoted)
 	}
 	if err != nil {
-		return fmt.Errorf("send a probe through the application's pool (is every connection of it in use?): %w", err)
+		return fmt.Errorf("%w: %w", errUnsent, err)
 	}
 	if !pgconn.Timeout(failure) {
 		return fmt.Errorf("wait for the probe: %w", failure)

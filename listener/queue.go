@@ -2,13 +2,15 @@ package listener
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // item is a notification that waits for a subscription.
 type item struct {
-	payload string
-	arrived time.Time
+	payload    string
+	arrived    time.Time
+	generation int64 // see Message.Generation
 }
 
 // queue is the bounded buffer between the connection and a subscription's
@@ -20,6 +22,7 @@ type queue struct {
 	limit   int
 	closed  bool
 	dropped int64
+	taken   atomic.Int64 // items that takeAll gave out and that still wait
 }
 
 func newQueue(limit int) *queue {
@@ -33,7 +36,7 @@ func newQueue(limit int) *queue {
 func (q *queue) push(i item) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || len(q.items) >= q.limit {
+	if q.closed || len(q.items)+int(q.taken.Load()) >= q.limit {
 		q.dropped++
 		return false
 	}
@@ -44,9 +47,10 @@ func (q *queue) push(i item) bool {
 	return true
 }
 
-// takeAll waits for items and returns them all, in order. The queue goes on
-// with spare, the slice of an earlier call that its caller is done with. It
-// returns nothing once the queue is closed and empty.
+// takeAll waits for items and returns them all, in order. Its caller, the only
+// one, calls begin for each. The queue goes on with spare, the slice of an
+// earlier call that the caller is done with. It returns nothing once the queue
+// is closed and empty.
 func (q *queue) takeAll(spare []item) []item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -54,9 +58,25 @@ func (q *queue) takeAll(spare []item) []item {
 		q.filled.Wait()
 	}
 	taken := q.items
+	q.taken.Store(int64(len(taken)))
 	clear(spare)
 	q.items = spare[:0]
 	return taken
+}
+
+// begin says that one of the taken items waits no longer.
+func (q *queue) begin() { q.taken.Add(-1) }
+
+// giveBack puts taken items that were not begun back in front.
+func (q *queue) giveBack(rest []item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.taken.Store(0)
+	if q.closed && q.items == nil { // discarded
+		q.dropped += int64(len(rest))
+		return
+	}
+	q.items = append(append([]item(nil), rest...), q.items...)
 }
 
 // takeOne waits for an item and returns it, and false once the queue is closed
@@ -96,15 +116,16 @@ func (q *queue) discard() {
 	q.filled.Broadcast()
 }
 
-// drop counts items that were taken and not handled.
+// drop counts taken items that will not be handled.
 func (q *queue) drop(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.taken.Store(0)
 	q.dropped += int64(n)
 }
 
 func (q *queue) stats() (waiting int, dropped int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.items), q.dropped
+	return len(q.items) + int(q.taken.Load()), q.dropped
 }

@@ -143,6 +143,17 @@ func (r *Registry) Empty() bool {
 	return len(r.subs)+len(r.channels) == 0
 }
 
+// Channels returns the names of the typed channels and where they are declared.
+func (r *Registry) Channels() map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	places := make(map[string]string, len(r.channels))
+	for _, c := range r.channels {
+		places[c.name] = c.site
+	}
+	return places
+}
+
 // ChannelProblems returns what is wrong with the declared typed channels.
 func (r *Registry) ChannelProblems() []error {
 	r.mu.Lock()

@@ -2,11 +2,11 @@ package listener
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +17,7 @@ import (
 type worker struct {
 	sub      *Subscription
 	channel  string
+	wire     string // the channel's name in Postgres
 	handle   Handler
 	queue    *queue
 	db       *gorm.DB
@@ -44,14 +45,26 @@ func (w *worker) offer(i item) {
 }
 
 // run works until the queue is closed and empty. ctx is the functions' own: it
-// outlives the connection, for a soft stop.
-func (w *worker) run(ctx context.Context) {
-	d := &delivery{worker: w, ctx: ctx, session: w.db.Session(&gorm.Session{NewDB: true, Context: ctx})}
+// outlives the connection, for a soft stop. A function that ends its goroutine,
+// as a test's FailNow does, doesn't end the work: again starts a goroutine for
+// the rest.
+func (w *worker) run(ctx context.Context, again func(func())) {
+	var rest []item
+	finished := false
+	defer func() {
+		if !finished {
+			w.queue.giveBack(rest)
+			again(func() { w.run(ctx, again) })
+		}
+	}()
+	d := &delivery{worker: w, ctx: ctx}
 	d.each = d.deliver
+	d.renew()
 	if w.sub.concurrency > 1 {
 		for {
 			i, ok := w.queue.takeOne()
 			if !ok {
+				finished = true
 				return
 			}
 			d.message(i)
@@ -60,13 +73,17 @@ func (w *worker) run(ctx context.Context) {
 	var items []item
 	for {
 		if items = w.queue.takeAll(items); len(items) == 0 {
+			finished = true
 			return
 		}
 		for n, i := range items {
+			rest = items[n+1:]
 			if ctx.Err() != nil { // a hard stop
 				w.queue.drop(len(items) - n)
+				finished = true
 				return
 			}
+			w.queue.begin()
 			d.message(i)
 		}
 	}
@@ -86,16 +103,16 @@ func (d *delivery) message(i item) {
 	m := parse(d.channel, i.payload, i.arrived)
 	if m.stored {
 		var err error
-		if m, err = d.payloads.fetch(d.ctx, m); err != nil {
+		if m, err = d.payloads.fetch(d.ctx, d.wire, m); err != nil {
 			d.fail(m, err)
 			return
 		}
 	}
+	m.Generation = i.generation
 	if m.lost != "" {
 		d.lost.Add(1)
-		var reason string
-		_ = json.Unmarshal([]byte(m.lost), &reason)
-		d.log.Error("the trigger could not tell what happened, and the event is lost: run Migrate again", "event_id", m.ID, "op", m.Op, "error", reason)
+		d.log.Error("a trigger failed and its statement's events are lost; the writer was warned of the cause: after a change of the table run Migrate again",
+			"event_id", m.ID, "op", m.Op.String(), "sqlstate", strings.Trim(m.lost, `"`))
 		return
 	}
 	d.current = m
@@ -107,9 +124,19 @@ func (d *delivery) message(i item) {
 // split has the handler deliver the message's events. The error is a panic of
 // its own.
 func (d *delivery) split(m Message) (err error) {
-	defer caught(&err)
+	defer func() {
+		if value := recover(); value != nil {
+			err = &panicError{value: value, stack: debug.Stack()}
+		}
+	}()
 	d.handle(d.ctx, m, d.each)
 	return nil
+}
+
+// renew makes the session that calls get. An error that a function leaves in
+// it must not be the next one's.
+func (d *delivery) renew() {
+	d.session = d.db.Session(&gorm.Session{NewDB: true, Context: d.ctx})
 }
 
 // deliver is the handler's Deliver.
@@ -124,17 +151,37 @@ func (d *delivery) deliver(call func(context.Context, *gorm.DB) error, err error
 	d.handled.Add(1)
 }
 
+// errGoexit is what a function did that ended its goroutine.
+var errGoexit = errors.New("the function ended its goroutine with runtime.Goexit, as a test's FailNow does")
+
 // call runs the declared function once, within its time.
 func (d *delivery) call(call func(context.Context, *gorm.DB) error) (err error) {
 	d.running.Add(1)
-	defer d.running.Add(-1)
-	defer caught(&err)
-	if d.sub.timeout == 0 {
-		return call(d.ctx, d.session)
+	returned := false
+	defer func() {
+		d.running.Add(-1)
+		if returned {
+			return
+		}
+		if value := recover(); value != nil {
+			err = &panicError{value: value, stack: debug.Stack()}
+			return
+		}
+		d.fail(d.current, errGoexit)
+	}()
+	ctx, session := d.ctx, d.session
+	if d.sub.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, d.sub.timeout, fmt.Errorf("the function took longer than its timeout of %s", d.sub.timeout))
+		defer cancel()
+		session = session.WithContext(ctx)
 	}
-	ctx, cancel := context.WithTimeoutCause(d.ctx, d.sub.timeout, fmt.Errorf("the function took longer than its timeout of %s", d.sub.timeout))
-	defer cancel()
-	return call(ctx, d.session.WithContext(ctx))
+	err = call(ctx, session)
+	returned = true
+	if d.session.Error != nil {
+		d.renew()
+	}
+	return err
 }
 
 // panicError is a function's panic.
@@ -144,13 +191,6 @@ type panicError struct {
 }
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
-
-// caught, deferred, turns a panic into an error.
-func caught(err *error) {
-	if value := recover(); value != nil {
-		*err = &panicError{value: value, stack: debug.Stack()}
-	}
-}
 
 // fail counts and logs what went wrong with an event. Its content is not
 // logged.

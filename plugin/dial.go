@@ -16,8 +16,8 @@ import (
 	"github.com/gorm-pubsub/pubsub/listener"
 )
 
-// borrowLimit is how long a pool has to lend a connection for a look at its
-// configuration.
+// borrowLimit is how long a pool has to lend a connection when listening
+// begins.
 const borrowLimit = 10 * time.Second
 
 // dialLike returns a Dial that connects as db does: with its DSN, or like a

@@ -39,16 +39,25 @@ type Migrator struct {
 // also of those that GORM adds for their associations. A second one issues no
 // statement that changes anything.
 func (m Migrator) AutoMigrate(values ...any) error {
-	if err := m.Migrator.AutoMigrate(values...); err != nil {
+	inner := m.Migrator
+	inner.DB = inner.DB.Set(autoMigrating, true).Session(&gorm.Session{})
+	if err := inner.AutoMigrate(values...); err != nil {
 		return err
 	}
 	return m.install(m.ReorderModels(values, true))
 }
 
+// autoMigrating marks the sessions in which AutoMigrate calls CreateTable: the
+// triggers are installed at its end, when all tables are there.
+const autoMigrating = "pubsub:auto_migrating"
+
 // CreateTable is GORM's, and then installs the triggers of the tables.
 func (m Migrator) CreateTable(values ...any) error {
 	if err := m.Migrator.CreateTable(values...); err != nil {
 		return err
+	}
+	if _, inside := m.DB.Get(autoMigrating); inside {
+		return nil
 	}
 	return m.install(m.ReorderModels(values, false))
 }

@@ -28,13 +28,20 @@ func (p *Plugin) Migrate(ctx context.Context) error {
 	return p.install(ctx, db, defs)
 }
 
-// install migrates our tables and then the triggers, with db's connection.
+// install migrates our tables and then the triggers, with db's connection, and
+// tells the listening processes that tables may have changed.
 func (p *Plugin) install(ctx context.Context, db *gorm.DB, defs []triggers.Definition) error {
 	if err := p.installer.Migrate(ctx, db); err != nil {
 		return err
 	}
-	_, err := p.installer.Apply(ctx, db, defs)
-	return err
+	if _, err := p.installer.Apply(ctx, db, defs); err != nil {
+		return err
+	}
+	reload := triggers.Wire(p.installer.Schema, triggers.Reload)
+	if _, err := db.Statement.ConnPool.ExecContext(ctx, "SELECT pg_catalog.pg_notify($1, '')", reload); err != nil {
+		return fmt.Errorf("tell listening processes of the migration: %w", err)
+	}
+	return nil
 }
 
 // Plan compares the declared triggers with the database. It changes nothing.
@@ -103,7 +110,7 @@ func (p *Plugin) Listeners(ctx context.Context, channel string) ([]listener.Pres
 	if err != nil {
 		return nil, err
 	}
-	return listener.Listeners(ctx, db, channel)
+	return listener.Listeners(ctx, db, triggers.Wire(p.installer.Schema, channel))
 }
 
 // Channels returns what Listen can be asked for: the channels that have a

@@ -18,8 +18,10 @@ type Option func(*Plugin)
 func WithRegistry(r *listener.Registry) Option { return func(p *Plugin) { p.registry = r } }
 
 // Schema names the schema of the plugin's own tables and functions, which
-// Migrate creates. Applications that share a database and don't share their
-// declarations need one each. Defaults to "pubsub".
+// Migrate creates and which is for the plugin alone. Applications that share a
+// database and don't share their declarations need one each; then they don't
+// hear each other either, since to Postgres their channels' names begin with the
+// schema (triggers.Wire). Defaults to "pubsub".
 func Schema(name string) Option { return func(p *Plugin) { p.installer.Schema = name } }
 
 // Logger gets what goes wrong where no error can be returned: failing
@@ -60,7 +62,8 @@ func ListenConfig(config *pgx.ConnConfig) Option {
 func ListenDial(dial listener.Dial) Option { return func(p *Plugin) { p.dial = dial } }
 
 // Grace is how long Listen waits, once its context has ended, for functions
-// that are running and events that have arrived. Defaults to 10 seconds.
+// that are running and events that have arrived. Zero means the default of 10
+// seconds.
 func Grace(d time.Duration) Option { return func(p *Plugin) { p.grace = d } }
 
 // OnGap is called after a broken listening connection was replaced, with the

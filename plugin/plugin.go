@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
@@ -73,10 +76,13 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 		}
 	}
 	if p.registry == nil {
-		return errors.New("pubsub: WithRegistry: the registry is nil")
+		return errors.New("pubsub: the plugin has no registry: make it with New, and give WithRegistry one")
 	}
-	if len(p.installer.Schema) > triggers.MaxIdentifier {
-		return fmt.Errorf("pubsub: Schema: the name has %d bytes; Postgres allows %d", len(p.installer.Schema), triggers.MaxIdentifier)
+	if err := checkSchema(p.installer.Schema); err != nil {
+		return err
+	}
+	if p.logger == nil {
+		p.logger = slog.Default()
 	}
 	if _, err := p.definitions(db); err != nil {
 		return err
@@ -95,11 +101,26 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	return nil
 }
 
+// checkSchema refuses names that can't be a schema of the plugin's own.
+func checkSchema(name string) error {
+	switch {
+	case len(name) > triggers.MaxIdentifier:
+		return fmt.Errorf("pubsub: Schema(%q): the name has %d bytes; Postgres allows %d", name, len(name), triggers.MaxIdentifier)
+	case name == "public", name == "information_schema", strings.HasPrefix(name, "pg_"):
+		return fmt.Errorf("pubsub: Schema(%q): the plugin needs a schema of its own", name)
+	case strings.ContainsRune(name, 0), !utf8.ValidString(name):
+		return fmt.Errorf("pubsub: Schema(%q): the name has a zero byte or is no UTF-8", name)
+	}
+	return nil
+}
+
 // initializeAgain is for plugins that open further databases with a copy of
 // this one's configuration, such as dbresolver's sources and replicas.
 func (p *Plugin) initializeAgain(db *gorm.DB) error {
-	if db.Plugins[p.Name()] == gorm.Plugin(p) {
-		return nil
+	for _, plugin := range db.Plugins {
+		if plugin == gorm.Plugin(p) {
+			return nil
+		}
 	}
 	return fmt.Errorf("%w: this plugin is in use by another *gorm.DB; make one with New for each", ErrTwoPlugins)
 }
@@ -117,7 +138,7 @@ func plainPool(db *gorm.DB) gorm.ConnPool {
 func (p *Plugin) definitions(db *gorm.DB) ([]triggers.Definition, error) {
 	var defs []triggers.Definition
 	problems := p.registry.ChannelProblems()
-	typed := map[string]*listener.Subscription{}
+	typed := p.registry.Channels()
 	for _, sub := range p.registry.Subscriptions() {
 		b, err := sub.Bind(db)
 		switch {
@@ -125,14 +146,12 @@ func (p *Plugin) definitions(db *gorm.DB) ([]triggers.Definition, error) {
 			problems = append(problems, err)
 		case b.Trigger != nil:
 			defs = append(defs, *b.Trigger)
-		default:
-			typed[b.Channel] = sub
 		}
 	}
 	for _, d := range defs {
-		if sub := typed[d.Channel]; sub != nil {
+		if place, ok := typed[d.Channel]; ok {
 			problems = append(problems, fmt.Errorf("channel %q carries a typed channel's values (declared at %s) and the rows of table %s (declared at %s): rename one",
-				d.Channel, sub.Site(), d.Table, d.Site))
+				d.Channel, place, d.Table, d.Site))
 		}
 	}
 	return defs, errors.Join(append(problems, triggers.Validate(defs))...)
@@ -164,16 +183,36 @@ func (p *Plugin) Listen(ctx context.Context, channels ...string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.installer.Verify(ctx, db, defs); errors.Is(err, triggers.ErrDrift) {
-		p.logger.Warn("some events will not come: call Migrate", "error", err)
-	} else if err != nil && ctx.Err() == nil {
+	if len(channels) > 0 {
+		defs = slices.DeleteFunc(defs, func(d triggers.Definition) bool { return !slices.Contains(channels, d.Channel) })
+	}
+	if err := p.verify(ctx, db, defs); err != nil && ctx.Err() == nil {
 		return err
 	}
 	return p.listener.Run(ctx, channels...)
 }
 
-// Ready returns a channel that is closed when Listen has begun to receive:
-// what is committed from then on is delivered. Before db.Use it returns nil,
+// verify warns of triggers that aren't as declared.
+func (p *Plugin) verify(ctx context.Context, db *gorm.DB, defs []triggers.Definition) error {
+	ctx, cancel := context.WithTimeout(ctx, borrowLimit)
+	defer cancel()
+	err := p.installer.Verify(ctx, db, defs)
+	switch {
+	case errors.Is(err, triggers.ErrDrift):
+		p.logger.Warn("some events will not come, or come from elsewhere: call Migrate, and Prune for orphans", "error", err)
+		return nil
+	case err != nil && ctx.Err() != nil:
+		if pool, problem := db.DB(); problem == nil {
+			stats := pool.Stats()
+			return fmt.Errorf("look at the triggers within %s (%d of %d connections of the pool in use): %w", borrowLimit, stats.InUse, stats.MaxOpenConnections, err)
+		}
+	}
+	return err
+}
+
+// Ready returns a channel that is closed when the Listen that is going on, or
+// else the next one, has begun to receive: what is committed from then on is
+// delivered. Ask for it anew for each Listen. Before db.Use it returns nil,
 // from which nothing is ever received.
 func (p *Plugin) Ready() <-chan struct{} {
 	p.mu.Lock()

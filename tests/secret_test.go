@@ -157,7 +157,7 @@ func TestLostEventsAreNotLoggedWithTheirRows(t *testing.T) {
 	require.NoError(t, db.Create(&vault{Secret: "1"}).Error)
 	require.Equal(t, "1", in.next(t))
 	require.EqualValues(t, 1, counters(t, db, "rows").Lost)
-	lines := log.with(slog.LevelError, "the trigger could not tell")
+	lines := log.with(slog.LevelError, "a trigger failed")
 	require.Len(t, lines, 1)
 	assert.Equal(t, "insert", lines[0]["op"])
 	checkSecret(t, log)

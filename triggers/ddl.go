@@ -36,12 +36,11 @@ func (in Installer) retry(ctx context.Context, db *gorm.DB, f func(gorm.ConnPool
 	_, running := pool(db).(gorm.TxCommitter)
 	for attempt := 1; ; attempt++ {
 		err := within(ctx, db, f)
-		var failure *pgconn.PgError
-		again := errors.As(err, &failure) && (failure.Code == lockNotAvailable || failure.Code == deadlockDetected)
-		if !again {
+		if !waited(err) {
 			return err
 		}
-		if running && failure.Code == deadlockDetected {
+		var failure *pgconn.PgError
+		if running && errors.As(err, &failure) && failure.Code == deadlockDetected {
 			return fmt.Errorf("deadlock with another migration: install the triggers before this transaction locks the table, or outside of it: %w", err)
 		}
 		if running || attempt == lockAttempts {
@@ -55,6 +54,12 @@ func (in Installer) retry(ctx context.Context, db *gorm.DB, f func(gorm.ConnPool
 		case <-time.After(pause):
 		}
 	}
+}
+
+// waited reports whether err is a lock that could not be had.
+func waited(err error) bool {
+	var failure *pgconn.PgError
+	return errors.As(err, &failure) && (failure.Code == lockNotAvailable || failure.Code == deadlockDetected)
 }
 
 // keeping runs f and then sets the setting back to what it was for the rest of

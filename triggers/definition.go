@@ -34,21 +34,29 @@ type Definition struct {
 // Validate reports what is wrong with the definition in itself, without a
 // database.
 func (d Definition) Validate() error {
+	if err := d.Problem(); err != nil {
+		return d.errorf("%w", err)
+	}
+	return nil
+}
+
+// Problem is Validate for a caller who names the definition in its own words.
+func (d Definition) Problem() error {
 	switch {
 	case d.Channel == "":
-		return d.errorf("a channel needs a name")
+		return errors.New("a channel needs a name")
 	case len(d.Channel) > MaxIdentifier:
-		return d.errorf("the channel's name has %d bytes; Postgres allows %d", len(d.Channel), MaxIdentifier)
+		return fmt.Errorf("the channel's name has %d bytes; Postgres allows %d", len(d.Channel), MaxIdentifier)
 	case strings.ContainsRune(d.Channel+d.Table+d.When, 0), !utf8.ValidString(d.Channel + d.Table + d.When):
-		return d.errorf("a name or a condition has a zero byte or is no UTF-8")
+		return errors.New("a name or a condition has a zero byte or is no UTF-8")
 	case d.Table == "":
-		return d.errorf("a definition needs a table")
+		return errors.New("a definition needs a table")
 	case d.Ops == 0 || d.Ops&^allOps != 0:
-		return d.errorf("no operation to listen to")
+		return errors.New("no operation to listen to")
 	case len(d.Columns) > 0 && !d.Ops.Has(Update):
-		return d.errorf("columns restrict updates, but the operation is %s", d.Ops)
+		return fmt.Errorf("columns restrict updates, but the operation is %s", d.Ops)
 	case d.When != "" && d.Ops.Has(Truncate):
-		return d.errorf("a condition tests rows, and a truncate has none")
+		return errors.New("a condition tests rows, and a truncate has none")
 	}
 	return nil
 }

@@ -29,6 +29,10 @@ func Fit(name string) string {
 	return name[:cut] + suffix
 }
 
+// Reload is the channel on which a migration tells the listening processes that
+// tables may have changed.
+const Reload = "pubsub_reload"
+
 // Wire returns the name by which Postgres knows the channel: the channel's own
 // with the default schema, and one that begins with the schema otherwise, so
 // that applications with schemas of their own don't hear each other.

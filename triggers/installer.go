@@ -74,7 +74,22 @@ func (in Installer) plan(ctx context.Context, p gorm.ConnPool, defs []Definition
 	if err != nil {
 		return Plan{}, err
 	}
-	return compare(in.schema(), want, have), nil
+	plan := compare(want, have)
+	plan.Schema = in.schema()
+	// A condition that fits no more, since a column went, is no difference of
+	// the trigger.
+	for i, item := range plan.Items {
+		if item.State != Current || item.when == "" {
+			continue
+		}
+		if err := in.checkWhen(ctx, p, item); err != nil {
+			if _, running := p.(gorm.TxCommitter); running {
+				return Plan{}, err // the transaction is broken
+			}
+			plan.Items[i].State, plan.Items[i].Reason = Outdated, err.Error()
+		}
+	}
+	return plan, nil
 }
 
 // Apply installs what Plan finds missing or outdated, and returns the plan
@@ -134,18 +149,22 @@ DECLARE
   tg_op text;
 BEGIN
   SET LOCAL search_path = pg_catalog, pg_temp;
+  SET LOCAL lock_timeout = %[3]d;
   PERFORM FROM %[1]s AS old, %[1]s AS new WHERE (
 %[2]s
 ) IS TRUE LIMIT 0;
 END
-`, item.Table, item.when)
+`, item.Table, item.when, in.lockTimeout().Milliseconds())
 	tag := dollar(script)
 	return keeping(ctx, tx, "search_path", func() error {
-		if err := in.locked(ctx, tx, "DO "+tag+script+tag); err != nil {
+		return keeping(ctx, tx, "lock_timeout", func() error {
+			_, err := tx.ExecContext(ctx, "DO "+tag+script+tag)
+			if err == nil || waited(err) {
+				return err
+			}
 			return fmt.Errorf("the condition of channel %q (declared at %s) is no SQL condition over OLD and NEW, or uses names outside pg_catalog without their schema: %w",
 				item.Channel, item.Site, err)
-		}
-		return nil
+		})
 	})
 }
 
@@ -187,13 +206,8 @@ func (in Installer) Prune(ctx context.Context, db *gorm.DB, defs []Definition) (
 				return err
 			}
 			for _, item := range items {
-				for _, statement := range []string{
-					fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", quote(item.Trigger), item.Table),
-					fmt.Sprintf("DROP FUNCTION IF EXISTS %s()", item.function),
-				} {
-					if err := in.locked(ctx, tx, statement); err != nil {
-						return err
-					}
+				if err := in.locked(ctx, tx, fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", quote(item.Trigger), item.Table)); err != nil {
+					return err
 				}
 			}
 			return nil
@@ -207,6 +221,9 @@ func (in Installer) Prune(ctx context.Context, db *gorm.DB, defs []Definition) (
 // pruneFunctions drops our trigger functions that no trigger calls, which is
 // what a dropped table leaves.
 func (in Installer) pruneFunctions(ctx context.Context, db *gorm.DB) error {
+	if names, err := unusedFunctions(ctx, pool(db), in.schema()); err != nil || len(names) == 0 {
+		return err
+	}
 	return within(ctx, db, func(tx gorm.ConnPool) error {
 		if err := lock(ctx, tx, in.schema()); err != nil {
 			return err

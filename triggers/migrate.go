@@ -41,6 +41,7 @@ func load(schema string) ([]migration, error) {
 		}
 		quoted := quote(schema)
 		all = append(all, migration{version: version, name: name, sql: strings.NewReplacer(
+			"$pubsub$", dollar(quoted),
 			"{{schema_literal}}", strings.ReplaceAll(quoted, "'", "''"),
 			"{{schema}}", quoted,
 		).Replace(string(text))})
@@ -146,13 +147,14 @@ func (in Installer) SQL(ctx context.Context, db *gorm.DB, defs []Definition) (st
 // there already is not asked for: CREATE needs a right on the database that
 // its owner may have kept to themselves.
 func (in Installer) bootstrap() string {
-	return fmt.Sprintf(`DO $pubsub$
+	tag := dollar(quote(in.schema()))
+	return fmt.Sprintf(`DO `+tag+`
 BEGIN
   IF pg_catalog.to_regnamespace(%s) IS NULL THEN
     CREATE SCHEMA %s;
   END IF;
 END
-$pubsub$;
+`+tag+`;
 CREATE TABLE IF NOT EXISTS %s (
   version integer PRIMARY KEY,
   name text NOT NULL,

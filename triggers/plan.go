@@ -28,9 +28,8 @@ type Item struct {
 	Reason  string // why it is outdated
 	Site    string // where it was declared
 
-	create   []string // the SQL that installs it
-	when     string   // the condition to check before
-	function string   // of an orphan, quoted, with its schema
+	create []string // the SQL that installs it
+	when   string   // the condition to check before
 }
 
 func (i Item) String() string {
@@ -92,7 +91,7 @@ func (p Plan) SQL() string {
 }
 
 // compare makes the plan from what is defined and what is installed.
-func compare(schema string, want []trigger, have []installed) Plan {
+func compare(want []trigger, have []installed) Plan {
 	type key struct {
 		table uint32
 		name  string
@@ -101,7 +100,7 @@ func compare(schema string, want []trigger, have []installed) Plan {
 	for _, h := range have {
 		found[key{h.tableOID, h.name}] = h
 	}
-	plan := Plan{Schema: schema}
+	var plan Plan
 	for _, w := range want {
 		item := Item{
 			State: Missing, Channel: w.def.Channel, Op: w.op, Table: w.table.quoted(), Trigger: w.name, Site: w.def.Site,
@@ -121,7 +120,7 @@ func compare(schema string, want []trigger, have []installed) Plan {
 	for _, h := range found {
 		if channel, ok := h.ours(); ok {
 			plan.Items = append(plan.Items, Item{
-				State: Orphaned, Channel: channel, Table: h.table, Trigger: h.name, Op: h.op(), function: quote(schema, h.function),
+				State: Orphaned, Channel: channel, Table: h.table, Trigger: h.name, Op: h.op(),
 			})
 		}
 	}

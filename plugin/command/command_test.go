@@ -275,13 +275,19 @@ func TestListenFails(t *testing.T) {
 	})
 	t.Run("NoTable", func(t *testing.T) {
 		t.Parallel()
-		out, err := setup(t).run(t, "listen")
+		b := setup(t)
+		out, err := b.run(t, "listen")
+		require.ErrorIs(t, err, triggers.ErrNotMigrated)
+		require.Empty(t, out)
+		require.ErrorIs(t, pubsubtest.Of(t, b.db).Migrate(t.Context()), triggers.ErrNoTable)
+		out, err = b.run(t, "listen")
 		require.ErrorIs(t, err, triggers.ErrNoTable)
 		require.Empty(t, out)
 	})
 	t.Run("NothingDeclared", func(t *testing.T) {
 		t.Parallel()
 		b := bundle{db: pubsubtest.Open(t, pubsubtest.Registry(hooks.NewRegistry()))}
+		require.NoError(t, pubsubtest.Of(t, b.db).Migrate(t.Context()))
 		_, err := b.run(t, "listen")
 		require.ErrorIs(t, err, listener.ErrNothingDeclared)
 	})
@@ -321,9 +327,8 @@ func TestMigrate(t *testing.T) {
 	p := pubsubtest.Of(t, b.db)
 
 	out, err := b.run(t, "migrate", "--check")
-	require.ErrorIs(t, err, triggers.ErrDrift)
-	require.ErrorContains(t, err, "missing")
-	require.NotContains(t, out, "up to date")
+	require.ErrorIs(t, err, triggers.ErrNotMigrated)
+	require.NotContains(t, out, "everything is up to date")
 
 	script, err := b.run(t, "migrate", "--sql")
 	require.NoError(t, err)
@@ -331,7 +336,7 @@ func TestMigrate(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want, script)
 	require.Contains(t, script, "CREATE OR REPLACE TRIGGER")
-	require.ErrorIs(t, p.Verify(t.Context()), triggers.ErrDrift, "--sql must change nothing")
+	require.ErrorIs(t, p.Verify(t.Context()), triggers.ErrNotMigrated, "--sql must change nothing")
 
 	out, err = b.run(t, "migrate")
 	require.NoError(t, err)
@@ -349,6 +354,15 @@ func TestMigrate(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, out)
 
+	plan, err := p.Plan(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, b.db.Exec("DROP TRIGGER "+plan.Items[0].Trigger+" ON parcels").Error)
+	_, err = b.run(t, "migrate", "--check")
+	require.ErrorIs(t, err, triggers.ErrDrift)
+	require.ErrorContains(t, err, "missing")
+	out, err = b.run(t, "migrate")
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(out, "installed: "), out)
 	require.NoError(t, p.Disable(t.Context(), "moved"))
 	_, err = b.run(t, "migrate", "--check")
 	require.ErrorContains(t, err, "disabled")
@@ -373,20 +387,21 @@ func TestMigratePrune(t *testing.T) {
 	t.Parallel()
 	b := setup(t, pubsubtest.Models(&Parcel{}))
 	p := pubsubtest.Of(t, b.db)
-	// Another version of the application with one declaration more.
-	require.NoError(t, b.db.Exec(`CREATE FUNCTION pubsub.former() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`).Error)
-	require.NoError(t, b.db.Exec(`CREATE TRIGGER pubsub_former AFTER DELETE ON parcels FOR EACH STATEMENT EXECUTE FUNCTION pubsub.former()`).Error)
+	// A former version of the application had one declaration more.
+	former := []triggers.Definition{{Channel: "former", Table: "parcels", Ops: triggers.Delete}}
+	_, err := triggers.Installer{}.Apply(t.Context(), b.db, former)
+	require.NoError(t, err)
 
 	out, err := b.run(t, "migrate")
 	require.NoError(t, err)
-	require.Contains(t, out, `orphaned: trigger "pubsub_former" on "public"."parcels"`)
+	require.Contains(t, out, `orphaned: trigger "pubsub_former_delete" on "public"."parcels"`)
 	require.Contains(t, out, "migrate --prune")
 	_, err = b.run(t, "migrate", "--check")
 	require.NoError(t, err, "an orphan is no drift")
 
 	out, err = b.run(t, "migrate", "--prune")
 	require.NoError(t, err)
-	require.Contains(t, out, `dropped: trigger "pubsub_former" on "public"."parcels"`)
+	require.Contains(t, out, `dropped: trigger "pubsub_former_delete" on "public"."parcels"`)
 	plan, err := p.Plan(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, plan.Orphans())
@@ -398,7 +413,9 @@ func TestMigrateFails(t *testing.T) {
 	for _, args := range [][]string{{"migrate"}, {"migrate", "--sql"}, {"migrate", "--check"}, {"migrate", "--prune"}} {
 		t.Run(strings.Join(args, ""), func(t *testing.T) {
 			t.Parallel()
-			out, err := setup(t).run(t, args...)
+			b := setup(t)
+			require.ErrorIs(t, pubsubtest.Of(t, b.db).Migrate(t.Context()), triggers.ErrNoTable)
+			out, err := b.run(t, args...)
 			require.ErrorIs(t, err, triggers.ErrNoTable)
 			require.Empty(t, out)
 		})

@@ -25,6 +25,9 @@ func newListen(open Open) *cobra.Command {
 			defer stop()
 			context.AfterFunc(ctx, stop) // so that a second signal kills
 			p, err := open(ctx)
+			if ctx.Err() != nil { // told to stop before it began
+				return nil
+			}
 			if err != nil {
 				return err
 			}

@@ -165,6 +165,7 @@ func TestModelsHaveTheirTriggers(t *testing.T) {
 func TestTheDefaultRegistryIsTheDefault(t *testing.T) {
 	t.Parallel()
 	db := pubsubtest.Open(t)
+	require.NoError(t, pubsubtest.Of(t, db).Migrate(t.Context()))
 	require.ErrorIs(t, pubsubtest.Of(t, db).Listen(t.Context()), listener.ErrNothingDeclared)
 }
 
@@ -179,7 +180,9 @@ func TestGivenPlugin(t *testing.T) {
 
 func TestGivenConfig(t *testing.T) {
 	t.Parallel()
-	db := pubsubtest.Open(t, pubsubtest.Config(&gorm.Config{PrepareStmt: true, Logger: logger.Discard}))
+	db := pubsubtest.Open(t, pubsubtest.Config(&gorm.Config{
+		Logger: logger.Discard, PrepareStmt: true, PrepareStmtTTL: 10 * 365 * 24 * time.Hour, // for which GORM starts no goroutine
+	}))
 	require.True(t, db.PrepareStmt)
 	_, prepared := db.ConnPool.(*gorm.PreparedStmtDB)
 	require.True(t, prepared)
@@ -240,10 +243,12 @@ func TestTheDatabaseEndsWithTheTest(t *testing.T) {
 func TestTheDatabaseEndsDespiteOpenSessions(t *testing.T) {
 	t.Parallel()
 	var name string
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	require.Empty(t, try(t, func(t *fake) {
 		db := pubsubtest.Open(t, pubsubtest.Registry(hooks.NewRegistry()))
 		name = db.Migrator().CurrentDatabase()
-		db.Begin()
+		db.WithContext(ctx).Begin()
 	}))
 	require.False(t, exists(t, name))
 }

@@ -28,6 +28,22 @@ type rows[M any] struct {
 
 	plan    atomic.Pointer[plan]
 	loading sync.Mutex
+	events  sync.Pool // of *event[M]
+}
+
+// event is a payload and the call of the function with it.
+type event[M any] struct {
+	payload TriggerPayload[M]
+	call    func(context.Context, *gorm.DB) error
+}
+
+func (r *rows[M]) event() *event[M] {
+	if e, ok := r.events.Get().(*event[M]); ok {
+		return e
+	}
+	e := &event[M]{}
+	e.call = func(ctx context.Context, tx *gorm.DB) error { return r.handler(ctx, tx, e.payload) }
+	return e
 }
 
 // plan is a compiled decoder, and when the table's columns were read for it.
@@ -74,9 +90,9 @@ func (r *rows[M]) load(ctx context.Context, generation int64) error {
 
 // current returns the plan, after reading the table again when it is older
 // than age or of an older generation.
-func (r *rows[M]) current(ctx context.Context, generation int64, age time.Duration) *plan {
-	p := r.plan.Load()
-	if p.generation >= generation && time.Since(p.loaded) < age {
+func (r *rows[M]) current(ctx context.Context, m listener.Message, age time.Duration) *plan {
+	p, generation := r.plan.Load(), m.Generation
+	if p.generation >= generation && m.Arrived.Sub(p.loaded) < age {
 		return p
 	}
 	r.loading.Lock()
@@ -99,20 +115,23 @@ func (r *rows[M]) handle(ctx context.Context, m listener.Message, deliver listen
 		deliver(nil, errShape)
 		return
 	}
-	p := r.current(ctx, m.Generation, planAge)
-	// One payload and one function serve all events: deliver returns when the
-	// call is done.
-	var payload TriggerPayload[M]
-	call := func(ctx context.Context, tx *gorm.DB) error { return r.handler(ctx, tx, payload) }
+	p := r.current(ctx, m, planAge)
+	// One payload and one function serve all events, and those of later messages:
+	// deliver returns when the call is done.
+	e := r.event()
+	defer func() {
+		e.payload = TriggerPayload[M]{}
+		r.events.Put(e)
+	}()
 	for pos := 1; ; pos++ {
-		payload = TriggerPayload[M]{Op: m.Op, EventID: m.ID, CreatedAt: m.At, schema: r.schema, plan: p.Plan}
-		next, err := r.decode(ctx, p, m, pos, &payload)
+		e.payload = TriggerPayload[M]{Op: m.Op, EventID: m.ID, CreatedAt: m.At, schema: r.schema, plan: p.Plan}
+		next, err := r.decode(ctx, p, m, pos, &e.payload)
 		if err != nil {
 			// The table may have changed since the plan was made.
-			if fresh := r.current(ctx, m.Generation, planRetry); fresh != p {
+			if fresh := r.current(ctx, m, planRetry); fresh != p {
 				p = fresh
-				payload.plan = p.Plan
-				next, err = r.decode(ctx, p, m, pos, &payload)
+				e.payload.plan = p.Plan
+				next, err = r.decode(ctx, p, m, pos, &e.payload)
 			}
 		}
 		if err != nil {
@@ -121,8 +140,8 @@ func (r *rows[M]) handle(ctx context.Context, m listener.Message, deliver listen
 				return // the rest can't be told apart
 			}
 		} else {
-			payload.source = m.Data[pos:next]
-			deliver(call, nil)
+			e.payload.source = m.Data[pos:next]
+			deliver(e.call, nil)
 		}
 		if pos = next; pos >= len(m.Data) || m.Data[pos] != ',' {
 			return

@@ -26,6 +26,9 @@ type Message struct {
 	// of its table under another generation is to be read again.
 	Generation int64
 
+	// Arrived is when the notification arrived, by this process's clock.
+	Arrived time.Time
+
 	stored bool   // Data is in the payload table under ID
 	lost   string // why the trigger could not tell what happened, as JSON
 }
@@ -39,8 +42,8 @@ type Message struct {
 //	{"pubsub":1,"at":2,"data":…}
 //	{"pubsub":1,"stored":true}
 func parse(channel, payload string, arrived time.Time) Message {
-	foreign := Message{Channel: channel, At: arrived, Data: payload}
-	m := Message{Channel: channel}
+	foreign := Message{Channel: channel, At: arrived, Data: payload, Arrived: arrived}
+	m := Message{Channel: channel, Arrived: arrived}
 	rest, ok := strings.CutPrefix(payload, `{"pubsub":`)
 	if !ok {
 		return foreign

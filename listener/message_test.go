@@ -34,6 +34,7 @@ func TestParse(t *testing.T) {
 		`{"pubsub":99999999999999999999,"a"`:                                foreign(`{"pubsub":99999999999999999999,"a"`),
 		`{"pubsub":1,"at":2,"unknown":true}`:                                foreign(`{"pubsub":1,"at":2,"unknown":true}`),
 	} {
+		want.Arrived = arrived
 		require.Equal(t, want, parse("c", payload, arrived), payload)
 	}
 }

@@ -43,7 +43,7 @@ func (p payloads) fetch(ctx context.Context, wire string, m Message) (Message, e
 		err := p.pool.QueryRowContext(ctx, "SELECT body FROM "+p.table+" WHERE id = $1 AND channel = $2", m.ID, wire).Scan(&body)
 		switch {
 		case err == nil:
-			return parse(m.Channel, body, m.At), nil
+			return parse(m.Channel, body, m.Arrived), nil
 		case errors.Is(err, sql.ErrNoRows):
 			return m, errPayloadGone
 		case refused(err), pause > 5*time.Second:

@@ -183,6 +183,9 @@ func (p *Plugin) Listen(ctx context.Context, channels ...string) error {
 	if err != nil {
 		return err
 	}
+	if len(p.registry.Subscriptions()) == 0 {
+		return fmt.Errorf("%w: import the package that declares them", listener.ErrNothingDeclared)
+	}
 	if len(channels) > 0 {
 		defs = slices.DeleteFunc(defs, func(d triggers.Definition) bool { return !slices.Contains(channels, d.Channel) })
 	}

@@ -82,7 +82,8 @@ func (p *Plan) Decode(ctx context.Context, src string, dst reflect.Value) error 
 
 // DecodeAt decodes the JSON object at src[pos:] into dst, an addressable value
 // of the model's struct, and returns the position after the object. dst is set
-// to its zero value first, and holds nothing of src's memory afterwards.
+// to its zero value first. Its strings share src's memory afterwards if src has
+// at most 1 KiB, and nothing of it else.
 //
 // The error is a *DecodeError, with its column if the JSON is well-formed up to
 // there; dst is zero then, and next is pos, so that the caller may Skip the row

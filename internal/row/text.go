@@ -131,11 +131,15 @@ func readString(s string, i int) (text string, fresh bool, end int, err error) {
 	return unescape(text), true, end, nil
 }
 
-// cloneString is readString with memory of its own: a field must not keep the
-// whole source alive.
+// shared is the largest source that a string may share its memory with, in
+// bytes. It is what one row usually takes; a field that is kept must not keep a
+// packed notification, or a large row, alive.
+const shared = 1 << 10
+
+// cloneString is readString with memory of its own if s is larger than shared.
 func cloneString(s string, i int) (text string, end int, err error) {
 	text, fresh, end, err := readString(s, i)
-	if err == nil && !fresh {
+	if err == nil && !fresh && len(s) > shared {
 		text = strings.Clone(text)
 	}
 	return text, end, err

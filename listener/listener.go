@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -43,9 +42,6 @@ type Config struct {
 
 const (
 	defaultGrace = 10 * time.Second
-	// The pauses between attempts to reconnect grow from the first to the last.
-	firstPause = 100 * time.Millisecond
-	lastPause  = 10 * time.Second
 	// attempt bounds one attempt to connect.
 	attempt = 30 * time.Second
 )
@@ -217,138 +213,4 @@ func (l *Listener) open(ctx context.Context, channels []string) ([]*worker, erro
 	defer l.mu.Unlock()
 	l.workers = workers
 	return workers, nil
-}
-
-// connect makes a connection that listens on all routes and has proved it. One
-// that replaces another need not prove it when no probe can be sent: a pool that
-// is in use must not keep us from listening.
-func (l *Listener) connect(ctx context.Context, routes map[string][]*worker, strict bool) (*connection, error) {
-	ctx, cancel := context.WithTimeout(ctx, attempt)
-	defer cancel()
-	c, err := connect(ctx, l.config.Dial)
-	if err != nil {
-		return nil, err
-	}
-	// Reload tells of a migration, and may have been missed before.
-	reload := triggers.Wire(l.config.Schema, triggers.Reload)
-	l.generation.Add(1)
-	c.onNotification = func(channel, payload []byte, arrived time.Time) {
-		workers := routes[string(channel)]
-		if len(workers) == 0 {
-			if string(channel) == reload {
-				l.generation.Add(1)
-			}
-			return
-		}
-		i := item{payload: string(payload), arrived: arrived, generation: l.generation.Load()}
-		for _, w := range workers {
-			w.offer(i)
-		}
-	}
-	channels := slices.Sorted(maps.Keys(routes))
-	err = c.listen(ctx, append([]string{reload}, channels...))
-	if err == nil {
-		err = c.probe(ctx, l.config.Pool)
-	}
-	if errors.Is(err, errUnsent) && !strict && ctx.Err() == nil {
-		l.config.Logger.Warn("the new connection could not be tried out", "error", err)
-		err = nil
-	}
-	if err == nil {
-		err = c.announce(ctx, channels)
-	}
-	if err != nil {
-		c.close()
-		return nil, err
-	}
-	return c, nil
-}
-
-// receive delivers notifications until ctx ends, over as many connections as
-// it takes.
-func (l *Listener) receive(ctx context.Context, c *connection, routes map[string][]*worker, crew *crew) {
-	channels := slices.Sorted(maps.Keys(routes))
-	for {
-		err := c.receive(ctx, func() { l.seen(time.Now()) })
-		l.seen(c.last)
-		c.close()
-		if ctx.Err() != nil {
-			return
-		}
-		from := l.lose(err)
-		l.config.Logger.Warn("the listening connection broke; broadcasts are missed until there is a new one", "error", err)
-		if c = l.reconnect(ctx, routes); c == nil {
-			return
-		}
-		gap := Gap{From: from, To: time.Now(), Channels: channels, Cause: err}
-		l.config.Logger.Warn("listening again; broadcasts sent in between were missed", "from", gap.From, "to", gap.To, "channels", channels)
-		crew.report(gap)
-	}
-}
-
-// reconnect tries until there is a connection, and returns nil when ctx ends
-// first.
-func (l *Listener) reconnect(ctx context.Context, routes map[string][]*worker) *connection {
-	var last string
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		c, err := l.connect(ctx, routes, false)
-		if err == nil {
-			l.arrive()
-			l.mu.Lock()
-			l.reconnects++
-			l.mu.Unlock()
-			return c
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		l.mu.Lock()
-		l.trouble = err
-		l.mu.Unlock()
-		if text := err.Error(); text != last { // once is enough
-			l.config.Logger.Warn("no new listening connection yet", "error", err)
-			last = text
-		}
-		jittered := pause/2 + rand.N(pause/2) //nolint:gosec // jitter
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(jittered):
-		}
-	}
-}
-
-// arrive records that there is a connection.
-func (l *Listener) arrive() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.alive = time.Now()
-	l.listening, l.since, l.trouble = true, l.alive, nil
-	select {
-	case <-l.ready:
-	default:
-		close(l.ready)
-	}
-}
-
-// margin is how long a notification may have been under way when the
-// connection broke.
-const margin = time.Second
-
-// lose records that the connection broke. It returns since when notifications
-// may be missing.
-func (l *Listener) lose(err error) time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.listening, l.since, l.trouble, l.lastError = false, time.Now(), err, err
-	return l.alive.Add(-margin)
-}
-
-// seen records that the server has shown to be there.
-func (l *Listener) seen(at time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if at.After(l.alive) {
-		l.alive = at
-	}
 }

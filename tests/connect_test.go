@@ -111,9 +111,9 @@ func TestListenRefuses(t *testing.T) {
 	require.NoError(t, p.Health().Err(), "the refused one leaves the other alone")
 
 	empty, _ := taped(t, hooks.NewRegistry(), nil)
-	require.ErrorIs(t, listenFails(t, pubsubtest.Of(t, empty), soon), triggers.ErrNotMigrated)
-	require.NoError(t, pubsubtest.Of(t, empty).Migrate(t.Context()))
 	require.ErrorIs(t, listenFails(t, pubsubtest.Of(t, empty), soon), listener.ErrNothingDeclared)
+	unmigrated, _ := taped(t, r, nil)
+	require.ErrorIs(t, listenFails(t, pubsubtest.Of(t, unmigrated), soon), triggers.ErrNotMigrated)
 	require.ErrorIs(t, pubsub.New().Listen(t.Context()), pubsub.ErrNotUsed)
 }
 

@@ -45,8 +45,7 @@ func (i Item) String() string {
 
 // Plan is a comparison of definitions with a database.
 type Plan struct {
-	Schema string
-	Items  []Item // sorted by table and trigger
+	Items []Item // sorted by table and trigger
 }
 
 // Todo returns the items that Apply would install: the missing and the

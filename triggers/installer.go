@@ -75,6 +75,7 @@ func (in Installer) plan(ctx context.Context, p gorm.ConnPool, defs []Definition
 		return Plan{}, err
 	}
 	plan := compare(want, have)
+	plan.Schema = in.schema()
 	// A condition that fits no more, since a column went, is no difference of
 	// the trigger.
 	for i, item := range plan.Items {

@@ -45,7 +45,8 @@ func (i Item) String() string {
 
 // Plan is a comparison of definitions with a database.
 type Plan struct {
-	Items []Item // sorted by table and trigger
+	Schema string
+	Items  []Item // sorted by table and trigger
 }
 
 // Todo returns the items that Apply would install: the missing and the

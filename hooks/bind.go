@@ -20,6 +20,7 @@ type declaration[M any] struct {
 	kind
 	options
 	handler Handler[M]
+	several BatchHandler[M]
 	site    string
 }
 
@@ -40,19 +41,22 @@ func (d *declaration[M]) bind(db *gorm.DB) (listener.Binding, error) {
 	}
 	def := triggers.Definition{
 		Channel: d.channelName(stmt.Schema.Table, columns), Table: stmt.Quote(stmt.Schema.Table), Ops: d.ops,
-		Columns: columns, When: when, Site: d.site,
+		Columns: columns, When: when, Site: d.site, Key: stmt.Schema.PrimaryFieldDBNames,
 	}
 	if err := def.Validate(); err != nil {
 		return listener.Binding{}, err
 	}
 	open := func(ctx context.Context, db *gorm.DB, log *slog.Logger) (listener.Handler, error) {
-		r := &rows[M]{handler: d.handler, schema: stmt.Schema, pool: db.Statement.ConnPool, table: def.Table, log: log}
+		r := &rows[M]{handler: d.handler, several: d.several, schema: stmt.Schema, pool: db.Statement.ConnPool, table: def.Table, log: log}
 		if err := r.load(ctx, 0); err != nil {
 			return nil, err
 		}
-		return r.handle, nil
+		if d.several != nil {
+			return r.batch, nil
+		}
+		return r.each, nil
 	}
-	return listener.Binding{Channel: def.Channel, Trigger: &def, Open: open}, nil
+	return listener.Binding{Channel: def.Channel, Trigger: &def, Whole: d.several != nil, Open: open}, nil
 }
 
 // channelName returns the channel that was asked for, or one that follows from

@@ -14,12 +14,27 @@ import (
 	"github.com/gorm-pubsub/pubsub/triggers"
 )
 
-// Handler is a function on a model. tx is an ordinary session on the plugin's
-// database, bound to ctx; no transaction is open. ctx ends when the process
-// stops, after a grace period, and with Timeout.
+// Handler is a function on a model. It is called at least once for each event,
+// by one process of all that listen. tx is the transaction that removes the event
+// from the queue: what the function writes through it takes effect exactly once,
+// together with the event's end. ctx ends when the process stops, after a grace
+// period, and with Timeout.
 //
-// An error or a panic is logged and counted; a broadcast is not tried again.
+// An error or a panic undoes what was written through tx, and the event is tried
+// again (see Retry), and at last put among the dead letters. Do not begin, commit
+// or roll back tx itself; savepoints and tx.Transaction are fine. Several events
+// may be handled in one transaction.
+//
+// With Leased and with Broadcast tx is an ordinary session on the plugin's
+// database, bound to ctx, and no transaction is open. A broadcast is not tried
+// again.
 type Handler[M any] func(ctx context.Context, tx *gorm.DB, p TriggerPayload[M]) error
+
+// BatchHandler is a Handler that takes several events at once, for functions that
+// write many rows with one statement. An error fails all of them: they are then
+// handled again one by one, each in a call of its own, so that only those fail
+// that must. See Batch for how many it gets.
+type BatchHandler[M any] func(ctx context.Context, tx *gorm.DB, ps []TriggerPayload[M]) error
 
 // NewRegistry returns an empty registry, for tests and for programs with
 // several databases. Give it to declarations with In and to the plugin with
@@ -71,6 +86,36 @@ func On[M any](model *M, ops triggers.Op, h Handler[M], opts ...Option) {
 	declare(model, kind{ops: ops}, h, opts)
 }
 
+// OnInsertBatch is OnInsert with a function that takes several events at once.
+func OnInsertBatch[M any](model *M, h BatchHandler[M], opts ...Option) {
+	declareBatch(model, kind{ops: triggers.Insert}, h, opts)
+}
+
+// OnUpdateBatch is OnUpdate with a function that takes several events at once.
+func OnUpdateBatch[M any](model *M, h BatchHandler[M], opts ...Option) {
+	declareBatch(model, kind{ops: triggers.Update}, h, opts)
+}
+
+// OnDeleteBatch is OnDelete with a function that takes several events at once.
+func OnDeleteBatch[M any](model *M, h BatchHandler[M], opts ...Option) {
+	declareBatch(model, kind{ops: triggers.Delete}, h, opts)
+}
+
+// OnSaveBatch is OnSave with a function that takes several events at once.
+func OnSaveBatch[M any](model *M, h BatchHandler[M], opts ...Option) {
+	declareBatch(model, kind{ops: triggers.Insert | triggers.Update}, h, opts)
+}
+
+// OnSoftDeleteBatch is OnSoftDelete with a function that takes several events at once.
+func OnSoftDeleteBatch[M any](model *M, h BatchHandler[M], opts ...Option) {
+	declareBatch(model, kind{ops: triggers.Update, softDelete: true}, h, opts)
+}
+
+// OnBatch is On with a function that takes several events at once.
+func OnBatch[M any](model *M, ops triggers.Op, h BatchHandler[M], opts ...Option) {
+	declareBatch(model, kind{ops: ops}, h, opts)
+}
+
 // kind is what a declarator asks for.
 type kind struct {
 	ops        triggers.Op
@@ -89,6 +134,14 @@ func (k kind) String() string {
 }
 
 func declare[M any](_ *M, k kind, h Handler[M], opts []Option) {
+	declareAny(k, &declaration[M]{handler: h}, h, h == nil, opts)
+}
+
+func declareBatch[M any](_ *M, k kind, h BatchHandler[M], opts []Option) {
+	declareAny(k, &declaration[M]{several: h}, h, h == nil, opts)
+}
+
+func declareAny[M any](k kind, d *declaration[M], h any, missing bool, opts []Option) {
 	place, model := site.Caller(), reflect.TypeFor[M]()
 	fail := func(format string, args ...any) {
 		panic(fmt.Sprintf("pubsub: the listener on %s of %s declared at %s: %s", k, model, place, fmt.Sprintf(format, args...)))
@@ -98,20 +151,21 @@ func declare[M any](_ *M, k kind, h Handler[M], opts []Option) {
 		opt(&o)
 	}
 	switch {
-	case h == nil:
+	case missing:
 		fail("it has no function")
 	case model.Kind() != reflect.Struct:
 		fail("the model must be a pointer to a struct, such as &Author{}")
 	case o.problem != nil:
 		fail("%v", o.problem)
 	}
-	d := &declaration[M]{kind: k, options: o, handler: h, site: place}
+	d.kind, d.options, d.site = k, o, place
 	// The names that the database will give don't matter yet.
 	if err := (triggers.Definition{Channel: cmp.Or(o.channel, "x"), Table: "x", Ops: k.ops, Columns: o.columns, When: o.when}).Problem(); err != nil {
 		fail("%v", err)
 	}
+	name, anonymous := listener.DefaultName(model.Name()+"."+k.String(), h, place)
 	listener.Declare(listener.Declaration{
-		Name: listener.DefaultName(model.Name()+"."+k.String(), h, place),
+		Name: name, Anonymous: anonymous,
 		Site: place,
 		Bind: d.bind,
 	}, o.delivery...)

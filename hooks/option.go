@@ -30,19 +30,46 @@ func deliver(opt listener.Option) Option {
 
 // Name names the subscription. Defaults to the model's, the operation's and
 // the function's name, such as "Author.insert.createFirstPost". Names are
-// unique in a registry.
+// unique in a registry. A function literal has no name of its own, and needs one
+// here when it is durable.
 func Name(name string) Option { return deliver(listener.Name(name)) }
 
 // In declares in the given registry instead of the default one.
 func In(r *listener.Registry) Option { return deliver(listener.In(r)) }
 
 // Broadcast delivers each event to every process that is listening, at most
-// once, and not at all to a process that isn't.
+// once, and not at all to a process that isn't. Without it delivery is durable.
 func Broadcast() Option { return deliver(listener.Broadcast()) }
 
-// Concurrency lets up to n calls run at once in each process. With more than 1
-// the order of events is lost. Defaults to 1.
+// Concurrency lets up to n calls run at once in each process. A durable listener
+// uses as many connections of the pool. With more than 1 the order of events is
+// lost, except for what Ordered keeps. Defaults to 1.
 func Concurrency(n int) Option { return deliver(listener.Concurrency(n)) }
+
+// Batch limits how many events are handled in one transaction, or handed to one
+// call of a batch handler. The number follows from how long they take, so that a
+// transaction lasts about 100 milliseconds; this is its upper limit, at most
+// 5,000. Defaults to 1,000.
+func Batch(n int) Option { return deliver(listener.Batch(n)) }
+
+// Ordered keeps the order of events that have the same primary key: they are
+// handled one at a time, in the order of their commits, over all processes. A key
+// whose event waits for another attempt holds up no other key. An event that was
+// given up on is passed over. An event of an update that changes the key belongs
+// to the new one.
+func Ordered() Option { return deliver(listener.Ordered()) }
+
+// Leased is for functions that take long or call other systems. The event is
+// reserved for d, which is extended while the function runs; the function runs
+// outside of a transaction, and the event is removed once it has returned nil.
+// When the process dies, another one takes the event as soon as the lease has run
+// out. So the function is called at least once, and its own writes are not tied
+// to the event's removal. At least 1 second.
+func Leased(d time.Duration) Option { return deliver(listener.Leased(d)) }
+
+// Retry says how often an event is tried, and when again. Defaults to 10 attempts,
+// with pauses that double from 1 second up to 10 minutes.
+func Retry(p listener.RetryPolicy) Option { return deliver(listener.Retry(p)) }
 
 // Buffer is how many notifications may wait for the function in one process,
 // each of at most 8,000 bytes and often with several events in it. What

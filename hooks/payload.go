@@ -23,9 +23,12 @@ type TriggerPayload[M any] struct {
 	// GORM SELECT of the row would have given at that moment, without
 	// associations; GORM's AfterFind is not called.
 	Old, New *M
-	// EventID numbers the notification that brought the event. Several events
-	// of one statement may share it.
+	// EventID numbers the event, the same in each attempt. Of a broadcast it is the
+	// notification's number, which several events of one statement may share.
 	EventID int64
+	// Attempt counts the attempts to handle the event, from 1. It is 0 in a
+	// broadcast, which has only one.
+	Attempt int
 	// CreatedAt is when the trigger ran, by the database's clock.
 	CreatedAt time.Time
 

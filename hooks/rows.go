@@ -21,6 +21,7 @@ import (
 // rows turns a trigger's messages into payloads and calls the function.
 type rows[M any] struct {
 	handler Handler[M]
+	several BatchHandler[M]
 	schema  *schema.Schema
 	pool    gorm.ConnPool
 	table   string // quoted
@@ -90,7 +91,7 @@ func (r *rows[M]) load(ctx context.Context, generation int64) error {
 
 // current returns the plan, after reading the table again when it is older
 // than age or of an older generation.
-func (r *rows[M]) current(ctx context.Context, m listener.Message, age time.Duration) *plan {
+func (r *rows[M]) current(ctx context.Context, m *listener.Message, age time.Duration) *plan {
 	p, generation := r.plan.Load(), m.Generation
 	if p.generation >= generation && m.Arrived.Sub(p.loaded) < age {
 		return p
@@ -109,13 +110,8 @@ func (r *rows[M]) current(ctx context.Context, m listener.Message, age time.Dura
 
 var errShape = errors.New("the message is not a trigger's")
 
-// handle is the subscription's Handler.
-func (r *rows[M]) handle(ctx context.Context, m listener.Message, deliver listener.Deliver) {
-	if m.Op == 0 || len(m.Data) < 2 || m.Data[0] != '[' {
-		deliver(nil, errShape)
-		return
-	}
-	p := r.current(ctx, m, planAge)
+// each is the subscription's Handler: a call of the function for each event.
+func (r *rows[M]) each(ctx context.Context, messages []listener.Message, deliver listener.Deliver) {
 	// One payload and one function serve all events, and those of later messages:
 	// deliver returns when the call is done.
 	e := r.event()
@@ -123,34 +119,85 @@ func (r *rows[M]) handle(ctx context.Context, m listener.Message, deliver listen
 		e.payload = TriggerPayload[M]{}
 		r.events.Put(e)
 	}()
-	for pos := 1; ; pos++ {
-		e.payload = TriggerPayload[M]{Op: m.Op, EventID: m.ID, CreatedAt: m.At, schema: r.schema, plan: p.Plan}
-		next, err := r.decode(ctx, p, m, pos, &e.payload)
+	for i := range messages {
+		goOn := true
+		r.split(ctx, &messages[i], &e.payload, func(err error) bool {
+			if err != nil {
+				goOn = deliver(i, nil, err)
+			} else {
+				goOn = deliver(i, e.call, nil)
+			}
+			return goOn
+		})
+		if !goOn {
+			return
+		}
+	}
+}
+
+// batch is the subscription's Handler when the function takes several events.
+func (r *rows[M]) batch(ctx context.Context, messages []listener.Message, deliver listener.Deliver) {
+	payloads := make([]TriggerPayload[M], 0, len(messages))
+	for i := range messages {
+		var p TriggerPayload[M]
+		r.split(ctx, &messages[i], &p, func(err error) bool {
+			if err != nil {
+				return deliver(i, nil, err)
+			}
+			payloads = append(payloads, p)
+			return true
+		})
+	}
+	if len(payloads) > 0 {
+		deliver(listener.All, func(ctx context.Context, tx *gorm.DB) error { return r.several(ctx, tx, payloads) }, nil)
+	}
+}
+
+// split decodes the message's events one by one into payload, and calls next for
+// each, with an error for one that can't be decoded, until that returns false.
+func (r *rows[M]) split(ctx context.Context, m *listener.Message, payload *TriggerPayload[M], next func(error) bool) {
+	single := m.Attempt > 0 // from the queue: one event, and not an array of them
+	if m.Op == 0 || !single && (len(m.Data) < 2 || m.Data[0] != '[') {
+		next(errShape)
+		return
+	}
+	p := r.current(ctx, m, planAge)
+	pos := 1
+	if single {
+		pos = 0
+	}
+	for ; ; pos++ {
+		*payload = TriggerPayload[M]{Op: m.Op, EventID: m.ID, Attempt: m.Attempt, CreatedAt: m.At, schema: r.schema, plan: p.Plan}
+		end, err := r.decode(ctx, p, m, pos, payload)
 		if err != nil {
 			// The table may have changed since the plan was made.
 			if fresh := r.current(ctx, m, planRetry); fresh != p {
 				p = fresh
-				e.payload.plan = p.Plan
-				next, err = r.decode(ctx, p, m, pos, &e.payload)
+				payload.plan = p.Plan
+				end, err = r.decode(ctx, p, m, pos, payload)
 			}
 		}
 		if err != nil {
-			deliver(nil, err)
-			if next, err = row.Skip(m.Data, pos); err != nil {
+			if !next(err) {
+				return
+			}
+			if end, err = row.Skip(m.Data, pos); err != nil {
 				return // the rest can't be told apart
 			}
 		} else {
-			e.payload.source = m.Data[pos:next]
-			deliver(e.call, nil)
+			payload.source = m.Data[pos:end]
+			if !next(nil) {
+				return
+			}
 		}
-		if pos = next; pos >= len(m.Data) || m.Data[pos] != ',' {
+		if pos = end; pos >= len(m.Data) || m.Data[pos] != ',' {
 			return
 		}
 	}
 }
 
 // decode reads the event at data[pos:] and returns where it ends.
-func (r *rows[M]) decode(ctx context.Context, p *plan, m listener.Message, pos int, payload *TriggerPayload[M]) (next int, err error) {
+func (r *rows[M]) decode(ctx context.Context, p *plan, m *listener.Message, pos int, payload *TriggerPayload[M]) (next int, err error) {
 	switch m.Op {
 	case triggers.Insert:
 		payload.New = new(M)
@@ -168,6 +215,9 @@ func (r *rows[M]) decode(ctx context.Context, p *plan, m listener.Message, pos i
 		}
 		if pos, err = expect(m.Data, pos, ','); err != nil {
 			return pos, err
+		}
+		if pos < len(m.Data) && m.Data[pos] == ' ' { // json_build_array's
+			pos++
 		}
 		if pos, err = p.DecodeAt(ctx, m.Data, pos, reflect.ValueOf(payload.New).Elem()); err != nil {
 			return pos, err

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -40,6 +41,76 @@ type connection struct {
 	onNotification func(channel, payload []byte, arrived time.Time)
 	received       int64     // notifications so far
 	last           time.Time // when the last one came
+
+	mu       sync.Mutex
+	commands []command // that wait to be run
+	busy     bool      // one is being run, and its answer must not be interrupted
+}
+
+// command is a statement for the goroutine that receives to run in between.
+type command struct {
+	sql  string
+	done chan<- result
+}
+
+type result struct {
+	value string // of the first column of the last row
+	err   error
+}
+
+// errNoConnection is returned for a command when nothing is being received.
+var errNoConnection = errors.New("there is no listening connection")
+
+// ask has the statement run on this connection by the goroutine that receives,
+// and waits for the answer until ctx ends.
+func (c *connection) ask(ctx context.Context, sql string) (string, error) {
+	done := make(chan result, 1)
+	c.mu.Lock()
+	c.commands = append(c.commands, command{sql, done})
+	if !c.busy {
+		_ = c.pg.Conn().SetReadDeadline(time.Unix(1, 0)) // ends the wait in receive
+	}
+	c.mu.Unlock()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		return "", errNoConnection
+	}
+}
+
+// take returns the next command, and says that it is being run; none ends that.
+// The reader's next wait ends at deadline.
+func (c *connection) take(deadline time.Time) (next command, ok bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.busy = len(c.commands) > 0; c.busy {
+		next, c.commands = c.commands[0], c.commands[1:]
+		return next, true, c.pg.Conn().SetReadDeadline(time.Time{})
+	}
+	return command{}, false, c.pg.Conn().SetReadDeadline(deadline)
+}
+
+// asked reports whether commands wait.
+func (c *connection) asked() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.commands) > 0
+}
+
+func (c *connection) run(ctx context.Context, sql string) (r result) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	results, err := c.pg.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return result{err: err}
+	}
+	for _, set := range results {
+		if len(set.Rows) > 0 && len(set.Rows[0]) > 0 {
+			r.value = string(set.Rows[0][0])
+		}
+	}
+	return r
 }
 
 // connect dials, and listens on nothing yet.
@@ -117,10 +188,21 @@ func (c *connection) receive(ctx context.Context, alive func()) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.pg.Conn().SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for {
-		if err := c.pg.Conn().SetReadDeadline(time.Now().Add(silence)); err != nil {
-			return err
-		}
 		before := c.received
+		for {
+			q, ok, err := c.take(time.Now().Add(silence))
+			if err != nil {
+				return ended(ctx, err)
+			}
+			if !ok {
+				break
+			}
+			r := c.run(ctx, q.sql)
+			q.done <- r
+			if r.err != nil {
+				return ended(ctx, r.err)
+			}
+		}
 		err := error(nil)
 		for err == nil && ctx.Err() == nil {
 			err = c.next()
@@ -132,7 +214,7 @@ func (c *connection) receive(ctx context.Context, alive func()) error {
 		if !errors.As(err, &network) || !network.Timeout() {
 			return err
 		}
-		if c.received == before {
+		if c.received == before && !c.asked() {
 			if err := c.ping(ctx); err != nil {
 				return err
 			}
@@ -159,13 +241,15 @@ func (c *connection) next() error {
 
 // ping asks for a sign of life.
 func (c *connection) ping(ctx context.Context) error {
-	if err := c.pg.Conn().SetReadDeadline(time.Time{}); err != nil {
+	c.mu.Lock()
+	c.busy = true
+	err := c.pg.Conn().SetReadDeadline(time.Time{})
+	c.mu.Unlock()
+	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if err := c.exec(ctx, "-- still there?"); err != nil {
-		return fmt.Errorf("the connection is silent and gives no sign of life: %w", err)
+	if r := c.run(ctx, "-- still there?"); r.err != nil {
+		return fmt.Errorf("the connection is silent and gives no sign of life: %w", r.err)
 	}
 	return nil
 }

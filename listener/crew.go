@@ -17,8 +17,8 @@ const hardStop = 5 * time.Second
 
 // crew is the goroutines of one Run beside the one that receives.
 type crew struct {
-	config  Config
-	workers []*worker
+	config Config
+	*run
 	ctx     context.Context // of the functions: it outlives Run's, for a soft stop
 	cancel  context.CancelCauseFunc
 	group   sync.WaitGroup
@@ -28,10 +28,16 @@ type crew struct {
 }
 
 // newCrew starts the workers and the housekeeping.
-func newCrew(config Config, workers []*worker) *crew {
-	c := &crew{config: config, workers: workers}
+func newCrew(config Config, r *run) *crew {
+	c := &crew{config: config, run: r}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
-	for _, w := range workers {
+	for _, q := range r.consumers {
+		q.start(c.ctx, c.group.Go, q.run)
+		for range q.sub.concurrency - 1 {
+			q.start(c.ctx, c.group.Go, q.assist)
+		}
+	}
+	for _, w := range r.workers {
 		for range w.sub.concurrency {
 			c.group.Go(func() { w.run(c.ctx, c.group.Go) })
 		}
@@ -43,6 +49,10 @@ func newCrew(config Config, workers []*worker) *crew {
 			config.Logger.Warn("housekeeping failed", "error", err)
 		})
 	})
+	if len(r.consumers) > 0 {
+		c.helpers.Go(func() { r.schedule.run(ctx) })
+		c.helpers.Go(func() { newKeeper(config).run(ctx) })
+	}
 	return c
 }
 
@@ -67,6 +77,7 @@ func (c *crew) report(gap Gap) {
 // function goes on all the same.
 func (c *crew) stop() error {
 	c.retire()
+	close(c.run.stop)
 	for _, w := range c.workers {
 		w.queue.close()
 	}
@@ -81,8 +92,14 @@ func (c *crew) stop() error {
 		finished = within(done, hardStop)
 	}
 	c.helpers.Wait()
+	c.handOver()
 
 	var stuck []string
+	for _, q := range c.consumers {
+		if q.running.Load() > 0 {
+			stuck = append(stuck, fmt.Sprintf("%s (declared at %s)", q.sub.name, q.sub.site))
+		}
+	}
 	for _, w := range c.workers {
 		h := w.health()
 		if h.Dropped > 0 {
@@ -99,6 +116,18 @@ func (c *crew) stop() error {
 		return fmt.Errorf("%w %s after their contexts were cancelled: %s", ErrStillRunning, hardStop, strings.Join(stuck, ", "))
 	}
 	return nil
+}
+
+// handOver wakes the processes that have slept behind this one.
+func (c *crew) handOver() {
+	ctx, cancel := context.WithTimeout(context.Background(), hardStop)
+	defer cancel()
+	for _, channel := range c.durable() {
+		if err := c.store.wake(ctx, c.config.Pool, channel); err != nil {
+			c.config.Logger.Warn("other processes could not be told that this one stops; they find out within seconds", "error", err)
+			return
+		}
+	}
 }
 
 // within reports whether done was closed within d.

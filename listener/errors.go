@@ -19,9 +19,18 @@ var (
 	// has no plugin.
 	ErrNotInstalled = errors.New("pubsub: the plugin is not installed in this *gorm.DB: call db.Use(pubsub.New()) first")
 
-	// ErrDurable is returned for a declaration without Broadcast: durable
-	// delivery does not exist yet.
-	ErrDurable = errors.New("pubsub: durable delivery is not available yet: declare it with Broadcast()")
+	// ErrTooLarge is returned by Notify when a value's JSON is longer than 256
+	// MiB.
+	ErrTooLarge = errors.New("pubsub: the value is too large")
+
+	// ErrUnknownSubscription is returned by the Queue's methods when the database
+	// has no subscription of that name.
+	ErrUnknownSubscription = errors.New("pubsub: unknown subscription")
+
+	// ErrLeaseLost is the cause of the end of a leased function's context when
+	// its lease could not be extended in time: another worker may have the event
+	// by now.
+	ErrLeaseLost = errors.New("pubsub: the lease ran out")
 
 	// ErrDeaf is returned by Run when a notification that was sent through the
 	// application's pool does not arrive on the listening connection. The two

@@ -10,6 +10,9 @@ import (
 type Health struct {
 	// Listening tells whether notifications are being received.
 	Listening bool
+	// Polling tells that the durable queue is worked on without a listening
+	// connection, at the price of a second's delay.
+	Polling bool
 	// Since is when Listening became what it is; zero before the first Run.
 	Since time.Time
 	// Reconnects counts the connections that replaced a broken one.
@@ -27,19 +30,26 @@ type Health struct {
 type SubscriptionHealth struct {
 	Name    string
 	Channel string
-	Waiting int   // notifications in the buffer
+	Durable bool
 	Running int64 // calls that are going on
-	Handled int64 // calls that returned nil
+	Handled int64 // calls that returned nil; of a durable subscription, events that are done with
 	Failed  int64 // calls that returned an error or panicked, and events that could not be decoded
+
+	// Of broadcasts.
+	Waiting int   // notifications in the buffer
 	Dropped int64 // notifications that found the buffer full
 	Lost    int64 // statements whose events a failing trigger could not tell
+
+	// Of durable subscriptions. What waits is in the database: see Queue.Status.
+	Dead int64 // events that went to the dead letters
+	Late int64 // completions that were refused, since the lease had run out
 }
 
-// Err returns nil while notifications are being received and an error that
+// Err returns nil while events are being received and an error that
 // says why they are not, as a readiness probe wants it.
 func (h Health) Err() error {
 	switch {
-	case h.Listening:
+	case h.Listening, h.Polling:
 		return nil
 	case h.trouble != nil:
 		return fmt.Errorf("not listening since %s: %w", h.Since.Format(time.RFC3339), h.trouble)

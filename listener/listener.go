@@ -34,6 +34,11 @@ type Config struct {
 	// Grace is how long a soft stop waits for functions that are running and
 	// notifications that have arrived. Defaults to 10 seconds.
 	Grace time.Duration
+	// PollOnly works without a listening connection.
+	PollOnly bool
+	// KeepDead is how long dead letters are kept. Defaults to 14 days. A negative
+	// one means for ever.
+	KeepDead time.Duration
 	// OnGap is called, in a goroutine of its own, after a broken connection was
 	// replaced. Its context and its time to end are those of the functions.
 	// Optional.
@@ -41,7 +46,8 @@ type Config struct {
 }
 
 const (
-	defaultGrace = 10 * time.Second
+	defaultGrace    = 10 * time.Second
+	defaultKeepDead = 14 * 24 * time.Hour
 	// attempt bounds one attempt to connect.
 	attempt = 30 * time.Second
 )
@@ -59,7 +65,9 @@ type Listener struct {
 	reconnects int64
 	lastError  error
 	trouble    error
+	polling    bool
 	workers    []*worker
+	consumers  []*consumer
 
 	generation atomic.Int64
 }
@@ -71,6 +79,9 @@ func New(config Config) *Listener {
 	}
 	if config.Grace <= 0 {
 		config.Grace = defaultGrace
+	}
+	if config.KeepDead == 0 {
+		config.KeepDead = defaultKeepDead
 	}
 	return &Listener{config: config, ready: make(chan struct{})}
 }
@@ -89,20 +100,24 @@ func (l *Listener) Health() Health {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := Health{
-		Listening: l.listening, Since: l.since,
+		Listening: l.listening, Polling: l.polling, Since: l.since,
 		Reconnects: l.reconnects, LastError: l.lastError, trouble: l.trouble,
 	}
 	for _, w := range l.workers {
 		h.Subscriptions = append(h.Subscriptions, w.health())
+	}
+	for _, c := range l.consumers {
+		h.Subscriptions = append(h.Subscriptions, c.health())
 	}
 	return h
 }
 
 // Run listens on the named channels, or on those of all subscriptions when
 // none is named, and blocks until ctx ends. It returns nil then, after a soft
-// stop: it receives no more, and the functions have Grace to deal with what has
-// arrived; then their contexts are cancelled, and what is still in the buffers
-// is dropped, counted and reported.
+// stop: it receives and claims no more, and the functions have Grace to deal with
+// what has arrived; then their contexts are cancelled. Broadcasts that are still
+// in the buffers are dropped, counted and reported; durable events are in the
+// queue again.
 //
 // It returns an error at once when the declarations don't fit the database,
 // when a channel is unknown, or when the first connection can't be made. A
@@ -112,23 +127,47 @@ func (l *Listener) Run(ctx context.Context, channels ...string) error {
 		return err
 	}
 	defer l.end()
-	workers, err := l.open(ctx, channels)
+	r, err := l.open(ctx, channels)
 	if err != nil {
 		return ended(ctx, err)
 	}
-	routes := map[string][]*worker{}
-	for _, w := range workers {
-		routes[w.wire] = append(routes[w.wire], w)
-	}
-	conn, err := l.connect(ctx, routes, true)
+	conn, err := l.first(ctx, r)
 	if err != nil {
 		return ended(ctx, err)
 	}
-
-	c := newCrew(l.config, workers)
-	l.arrive()
-	l.receive(ctx, conn, routes, c)
+	c := newCrew(l.config, r)
+	if conn == nil {
+		l.poll()
+		<-ctx.Done()
+	} else {
+		l.arrive()
+		l.receive(ctx, conn, r, c)
+	}
 	return c.stop()
+}
+
+// first makes the first connection, nil when the queue is to be polled.
+func (l *Listener) first(ctx context.Context, r *run) (*connection, error) {
+	if l.config.PollOnly {
+		if len(r.workers) > 0 {
+			return nil, fmt.Errorf("%w: broadcasts need a listening connection, and the plugin is told to poll only (%s)", ErrDeaf, r.workers[0].sub.site)
+		}
+		return nil, nil
+	}
+	conn, err := l.connect(ctx, r, true)
+	if errors.Is(err, ErrDeaf) && len(r.workers) == 0 {
+		l.config.Logger.Warn("the durable queue is polled every second, since notifications don't arrive", "error", err)
+		return nil, nil
+	}
+	return conn, err
+}
+
+// poll records that there is no connection, and that none is needed.
+func (l *Listener) poll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.polling, l.since = true, time.Now()
+	close(l.ready)
 }
 
 // ended returns err, or nil when it comes from the end of ctx, which is a clean
@@ -160,22 +199,90 @@ func (l *Listener) end() {
 		l.ready = make(chan struct{})
 	default:
 	}
-	if l.listening {
-		l.listening, l.since = false, time.Now()
+	if l.listening || l.polling {
+		l.listening, l.polling, l.since = false, false, time.Now()
 	}
 }
 
-// open binds the subscriptions to the database and makes their workers.
-func (l *Listener) open(ctx context.Context, channels []string) ([]*worker, error) {
+// run is what one Run works with.
+type run struct {
+	workers   []*worker            // of broadcasts
+	routes    map[string][]*worker // by their channels' names in Postgres
+	consumers []*consumer          // of the durable queue
+	gates     *gates
+	schedule  *schedule
+	store     *store
+	stop      chan struct{} // closed by a soft stop
+}
+
+// durable returns the channels that have consumers.
+func (r *run) durable() []string {
+	var channels []string
+	for _, c := range r.consumers {
+		channels = append(channels, c.channel)
+	}
+	slices.Sort(channels)
+	return slices.Compact(channels)
+}
+
+// bound is a subscription with its binding.
+type bound struct {
+	*Subscription
+	Binding
+}
+
+// open binds the subscriptions to the database and makes what handles them.
+func (l *Listener) open(ctx context.Context, channels []string) (*run, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, attempt, errors.New("the database didn't answer (is every connection of the pool in use?)"))
 	defer cancel()
-	wanted := map[string]bool{}
-	for _, c := range channels {
-		wanted[c] = false
+	subs, err := l.bind(channels)
+	if err != nil {
+		return nil, err
 	}
-	known := map[string]bool{}
+	ids, err := l.subscribe(ctx, subs)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{routes: map[string][]*worker{}, gates: newGates(l.config.Schema), store: newStore(l.config.Schema), stop: make(chan struct{})}
+	r.schedule = newSchedule(r.store, l.config.Pool, l.config.Logger)
 	payloads := newPayloads(l.config.Pool, l.config.Schema)
-	var workers []*worker
+	var problems []error
+	for _, b := range subs {
+		log := l.config.Logger.With("channel", b.Channel, "subscription", b.name)
+		handle, err := b.Open(ctx, l.config.DB, log)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("listener %q (declared at %s): %w", b.name, b.site, err))
+			continue
+		}
+		if b.broadcast {
+			w := &worker{
+				sub: b.Subscription, channel: b.Channel, wire: triggers.Wire(l.config.Schema, b.Channel), handle: handle,
+				queue: newQueue(b.buffer), db: l.config.DB, payloads: payloads, log: log,
+			}
+			r.workers = append(r.workers, w)
+			r.routes[w.wire] = append(r.routes[w.wire], w)
+			continue
+		}
+		r.consumers = append(r.consumers, &consumer{
+			sub: b.Subscription, id: ids[b.name], channel: b.Channel, handle: handle, whole: b.Whole, db: l.config.DB, pool: l.config.Pool,
+			store: r.store, gate: r.gates.of(b.Channel), schedule: r.schedule, generation: &l.generation, log: log,
+			pace: newPace(b.batch), more: make(chan struct{}, b.concurrency), stop: r.stop,
+		})
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.workers, l.consumers = r.workers, r.consumers
+	return r, nil
+}
+
+// bind binds the subscriptions of the channels, or all of them when none is
+// named.
+func (l *Listener) bind(channels []string) ([]bound, error) {
+	known := map[string]bool{}
+	var subs []bound
 	var problems []error
 	for _, sub := range l.config.Registry.Subscriptions() {
 		b, err := sub.Bind(l.config.DB)
@@ -184,19 +291,9 @@ func (l *Listener) open(ctx context.Context, channels []string) ([]*worker, erro
 			continue
 		}
 		known[b.Channel] = true
-		if _, ok := wanted[b.Channel]; len(wanted) > 0 && !ok {
-			continue
+		if len(channels) == 0 || slices.Contains(channels, b.Channel) {
+			subs = append(subs, bound{sub, b})
 		}
-		log := l.config.Logger.With("channel", b.Channel, "subscription", sub.name)
-		handle, err := b.Open(ctx, l.config.DB, log)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("listener %q (declared at %s): %w", sub.name, sub.site, err))
-			continue
-		}
-		workers = append(workers, &worker{
-			sub: sub, channel: b.Channel, wire: triggers.Wire(l.config.Schema, b.Channel), handle: handle, queue: newQueue(sub.buffer), db: l.config.DB, payloads: payloads,
-			log: log,
-		})
 	}
 	if len(known) == 0 && len(problems) == 0 {
 		return nil, fmt.Errorf("%w: import the package that declares them", ErrNothingDeclared)
@@ -206,11 +303,24 @@ func (l *Listener) open(ctx context.Context, channels []string) ([]*worker, erro
 			problems = append(problems, fmt.Errorf("%w %q; known are: %s", ErrUnknownChannel, c, strings.Join(slices.Sorted(maps.Keys(known)), ", ")))
 		}
 	}
-	if err := errors.Join(problems...); err != nil {
+	return subs, errors.Join(problems...)
+}
+
+// subscribe records the durable subscriptions, and returns their numbers by
+// their names.
+func (l *Listener) subscribe(ctx context.Context, subs []bound) (map[string]int32, error) {
+	var records []triggers.Subscription
+	for _, b := range subs {
+		if !b.broadcast {
+			records = append(records, b.Record(b.Channel))
+		}
+	}
+	if len(records) == 0 {
+		return nil, nil
+	}
+	in := triggers.Installer{Schema: l.config.Schema}
+	if err := in.Subscribe(ctx, l.config.DB, records); err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.workers = workers
-	return workers, nil
+	return subscriptionIDs(ctx, l.config.Pool, l.config.Schema)
 }

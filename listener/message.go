@@ -7,24 +7,31 @@ import (
 	"github.com/gorm-pubsub/pubsub/triggers"
 )
 
-// Message is one notification.
+// Message is one notification, or one event of the durable queue.
 type Message struct {
 	// Channel is where it arrived.
 	Channel string
-	// ID numbers the notifications that this project sends, 0 for others.
+	// ID numbers the notifications that this project sends, 0 for others, and
+	// the events of the queue, which are numbered apart.
 	ID int64
-	// At is when it was sent, by the database's clock; when it arrived, for
-	// notifications of others.
+	// Attempt counts the attempts to handle the event, this one included, from
+	// 1. It is 0 in a broadcast.
+	Attempt int
+	// At is when the event was stored or the notification sent, by the
+	// database's clock; when it arrived, for notifications of others.
 	At time.Time
 	// Op is the operation behind a trigger's message, 0 for a typed channel's.
 	Op triggers.Op
 	// Data is JSON text: a trigger's rows, an array with an element for each
-	// event, or a typed channel's value. A notification of others' making, such
+	// event, or a typed channel's value. From the queue it is the one event's. A notification of others' making, such
 	// as a NOTIFY typed into psql, is taken for a typed channel's value.
 	Data string
 	// Generation changes when tables may have changed: what a handler learned
 	// of its table under another generation is to be read again.
 	Generation int64
+
+	// Context is what the writer's transaction gave its events to carry.
+	Context string
 
 	// Arrived is when the notification arrived, by this process's clock.
 	Arrived time.Time

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -15,17 +16,34 @@ type settings struct {
 	broadcast   bool
 	concurrency int
 	buffer      int
+	batch       int
+	ordered     bool
+	lease       time.Duration
+	retry       RetryPolicy
 	timeout     time.Duration
 	problem     error
 }
 
-const defaultBuffer = 10_000
+const (
+	defaultBuffer = 10_000
+	defaultBatch  = 1_000
+)
 
 func newSettings(opts []Option) settings {
-	s := settings{registry: DefaultRegistry, concurrency: 1, buffer: defaultBuffer}
+	s := settings{registry: DefaultRegistry, concurrency: 1}
 	for _, opt := range opts {
 		opt(&s)
 	}
+	if s.broadcast {
+		for name, given := range map[string]bool{"Ordered": s.ordered, "Leased": s.lease > 0, "Retry": s.retry != RetryPolicy{}, "Batch": s.batch > 0} {
+			if given {
+				s.reject("%s belongs to durable delivery, and the listener has Broadcast", name)
+			}
+		}
+	} else if s.buffer > 0 {
+		s.reject("Buffer belongs to broadcast delivery: add Broadcast, or leave it out")
+	}
+	s.buffer, s.batch, s.retry = cmp.Or(s.buffer, defaultBuffer), cmp.Or(s.batch, defaultBatch), s.retry.withDefaults()
 	return s
 }
 
@@ -58,17 +76,70 @@ func In(r *Registry) Option {
 }
 
 // Broadcast delivers each event to every process that is listening, at most
-// once, and not at all to a process that isn't.
+// once, and not at all to a process that isn't. Without it delivery is durable.
 func Broadcast() Option { return func(s *settings) { s.broadcast = true } }
 
 // Concurrency lets up to n of the subscription's calls run at once in each
-// process. With more than 1 the order of events is lost. Defaults to 1.
+// process. A durable subscription uses as many connections of the pool. With
+// more than 1 the order of events is lost, except for what Ordered keeps.
+// Defaults to 1.
 func Concurrency(n int) Option {
 	return func(s *settings) {
 		if n < 1 {
 			s.reject("Concurrency(%d): at least 1 is needed", n)
 		}
 		s.concurrency = n
+	}
+}
+
+// Batch limits how many events are handled in one transaction, or handed to one
+// call of a batch handler. The number follows from how long they take, so that a
+// transaction lasts about 100 milliseconds; this is its upper limit. Defaults to
+// 1,000.
+func Batch(n int) Option {
+	return func(s *settings) {
+		if n < 1 || n > maxBatch {
+			s.reject("Batch(%d): it is 1 to %d", n, maxBatch)
+			return
+		}
+		s.batch = n
+	}
+}
+
+const maxBatch = 5_000
+
+// Ordered keeps the order of events that have the same primary key: they are
+// handled one at a time, in the order of their commits, over all processes. A
+// key whose event waits for another attempt holds up no other key. An event
+// that was given up on is passed over. A typed channel has no keys, and all its
+// events keep their order.
+func Ordered() Option { return func(s *settings) { s.ordered = true } }
+
+// Leased is for functions that take long or call other systems. The event is
+// reserved for d, which is extended while the function runs; the function runs
+// outside of a transaction, and the event is removed once it has returned nil.
+// When the process dies, another one takes the event as soon as the lease has run
+// out. So the function is called at least once, and its own writes are not tied
+// to the event's removal. At least 1 second.
+func Leased(d time.Duration) Option {
+	return func(s *settings) {
+		if d < time.Second {
+			s.reject("Leased(%s): at least 1 second is needed", d)
+			return
+		}
+		s.lease = d
+	}
+}
+
+// Retry says how often an event is tried, and when again. Defaults to the zero
+// RetryPolicy.
+func Retry(p RetryPolicy) Option {
+	return func(s *settings) {
+		if err := p.check(); err != nil {
+			s.reject("Retry: %v", err)
+			return
+		}
+		s.retry = p
 	}
 }
 

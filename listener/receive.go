@@ -11,10 +11,10 @@ import (
 	"github.com/gorm-pubsub/pubsub/triggers"
 )
 
-// connect makes a connection that listens on all routes and has proved it. One
+// connect makes a connection that listens for everything and has proved it. One
 // that replaces another need not prove it when no probe can be sent: a pool that
 // is in use must not keep us from listening.
-func (l *Listener) connect(ctx context.Context, routes map[string][]*worker, strict bool) (*connection, error) {
+func (l *Listener) connect(ctx context.Context, r *run, strict bool) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, attempt)
 	defer cancel()
 	c, err := connect(ctx, l.config.Dial)
@@ -22,13 +22,16 @@ func (l *Listener) connect(ctx context.Context, routes map[string][]*worker, str
 		return nil, err
 	}
 	// Reload tells of a migration, and may have been missed before.
-	reload := triggers.Wire(l.config.Schema, triggers.Reload)
+	reload, wake := triggers.Wire(l.config.Schema, triggers.Reload), triggers.Wire(l.config.Schema, triggers.Wake)
 	l.generation.Add(1)
 	c.onNotification = func(channel, payload []byte, arrived time.Time) {
-		workers := routes[string(channel)]
+		workers := r.routes[string(channel)]
 		if len(workers) == 0 {
-			if string(channel) == reload {
+			switch string(channel) {
+			case reload:
 				l.generation.Add(1)
+			case wake:
+				r.wake(string(payload))
 			}
 			return
 		}
@@ -37,8 +40,13 @@ func (l *Listener) connect(ctx context.Context, routes map[string][]*worker, str
 			w.offer(i)
 		}
 	}
-	channels := slices.Sorted(maps.Keys(routes))
-	err = c.listen(ctx, append([]string{reload}, channels...))
+	wires := slices.Sorted(maps.Keys(r.routes))
+	present := slices.Clone(wires)
+	for _, channel := range r.durable() {
+		present = append(present, triggers.Wire(l.config.Schema, channel))
+	}
+	slices.Sort(present)
+	err = c.listen(ctx, append([]string{reload, wake}, wires...))
 	if err == nil {
 		err = c.probe(ctx, l.config.Pool)
 	}
@@ -47,7 +55,7 @@ func (l *Listener) connect(ctx context.Context, routes map[string][]*worker, str
 		err = nil
 	}
 	if err == nil {
-		err = c.announce(ctx, channels)
+		err = c.announce(ctx, slices.Compact(present))
 	}
 	if err != nil {
 		c.close()
@@ -56,20 +64,39 @@ func (l *Listener) connect(ctx context.Context, routes map[string][]*worker, str
 	return c, nil
 }
 
+// wake has the workers of a channel look at the queue, or, when none is named,
+// those who look after the schedule.
+func (r *run) wake(channel string) {
+	if channel == "" {
+		r.schedule.due(0)
+		return
+	}
+	if g, ok := r.gates.byName[channel]; ok {
+		g.wake()
+	}
+}
+
 // receive delivers notifications until ctx ends, over as many connections as
 // it takes.
-func (l *Listener) receive(ctx context.Context, c *connection, routes map[string][]*worker, crew *crew) {
-	channels := slices.Sorted(maps.Keys(routes))
+func (l *Listener) receive(ctx context.Context, c *connection, r *run, crew *crew) {
+	var channels []string // that are broadcast on
+	for _, w := range r.workers {
+		channels = append(channels, w.channel)
+	}
+	slices.Sort(channels)
+	channels = slices.Compact(channels)
 	for {
+		r.gates.connected(c)
 		err := c.receive(ctx, func() { l.seen(time.Now()) })
 		l.seen(c.last)
+		r.gates.connected(nil)
 		c.close()
 		if ctx.Err() != nil {
 			return
 		}
 		from := l.lose(err)
 		l.config.Logger.Warn("the listening connection broke; broadcasts are missed until there is a new one", "error", err)
-		if c = l.reconnect(ctx, routes); c == nil {
+		if c = l.reconnect(ctx, r); c == nil {
 			return
 		}
 		gap := Gap{From: from, To: time.Now(), Channels: channels, Cause: err}
@@ -86,10 +113,10 @@ const (
 
 // reconnect tries until there is a connection, and returns nil when ctx ends
 // first.
-func (l *Listener) reconnect(ctx context.Context, routes map[string][]*worker) *connection {
+func (l *Listener) reconnect(ctx context.Context, r *run) *connection {
 	var last string
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		c, err := l.connect(ctx, routes, false)
+		c, err := l.connect(ctx, r, false)
 		if err == nil {
 			l.arrive()
 			l.mu.Lock()

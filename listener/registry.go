@@ -23,7 +23,6 @@ type Registry struct {
 // declared is a typed channel's name and place.
 type declared struct {
 	name, site string
-	problem    error
 }
 
 // DefaultRegistry holds the declarations that name no other. Declarations
@@ -31,7 +30,8 @@ type declared struct {
 // programs with several databases, registries of their own.
 var DefaultRegistry = &Registry{}
 
-// Subscription is a declared function on a channel.
+// Subscription is a declared function on a channel, in this process. See
+// triggers.Subscription for how the database keeps it.
 type Subscription struct {
 	name string
 	site string
@@ -42,18 +42,32 @@ type Subscription struct {
 // Name returns the subscription's name, which is unique in its registry.
 func (s *Subscription) Name() string { return s.name }
 
+// Broadcast reports whether it is delivered by broadcast.
+func (s *Subscription) Broadcast() bool { return s.broadcast }
+
+// Ordered reports whether its events keep their order for each primary key.
+func (s *Subscription) Ordered() bool { return s.ordered }
+
+// Record returns the subscription as the database keeps it.
+func (s *Subscription) Record(channel string) triggers.Subscription {
+	return triggers.Subscription{Name: s.name, Channel: channel, Broadcast: s.broadcast, Ordered: s.ordered}
+}
+
 // Site returns where the subscription was declared, as "folder/file.go:12".
 func (s *Subscription) Site() string { return s.site }
 
 // Bind resolves the subscription for a database: its channel, its trigger and
 // how to open its handler.
 func (s *Subscription) Bind(db *gorm.DB) (Binding, error) {
-	if !s.broadcast {
-		return Binding{}, fmt.Errorf("listener %q (declared at %s): %w", s.name, s.site, ErrDurable)
-	}
 	b, err := s.bind(db)
 	if err != nil {
 		return Binding{}, fmt.Errorf("listener %q (declared at %s): %w", s.name, s.site, err)
+	}
+	if d := b.Trigger; d != nil {
+		d.Durable, d.Broadcast = !s.broadcast, s.broadcast
+		if s.ordered && len(d.Key) == 0 {
+			return Binding{}, fmt.Errorf("listener %q (declared at %s): Ordered keeps the order of each primary key, and table %s has none", s.name, s.site, d.Table)
+		}
 	}
 	return b, nil
 }
@@ -64,23 +78,38 @@ type Binding struct {
 	Channel string
 	// Trigger is what publishes on the channel; nil when the application does.
 	Trigger *triggers.Definition
+	// Whole tells that the handler calls its function once for all messages.
+	Whole bool
 	// Open returns the handler. It is called when Run starts, and may ask the
 	// database about the table.
 	Open func(ctx context.Context, db *gorm.DB, log *slog.Logger) (Handler, error)
 }
 
-// Handler splits a message into events and gives each to deliver, in order. It
-// runs in one goroutine, or several with Concurrency. ctx ends with Run.
-type Handler func(ctx context.Context, m Message, deliver Deliver)
+// Handler splits messages into events and gives them to deliver, in order, until
+// that returns false. A broadcast comes alone and may hold several events; the
+// queue's messages hold one each. It runs in one goroutine, or several with
+// Concurrency.
+type Handler func(ctx context.Context, messages []Message, deliver Deliver)
 
-// Deliver calls the declared function for one event, or records that the event
-// could not be decoded when err isn't nil. It returns when the call is done.
-type Deliver func(call func(ctx context.Context, tx *gorm.DB) error, err error)
+// Deliver calls the declared function for an event of messages[which], or for
+// the events of all messages that were not delivered yet when which is All; or it
+// records that messages[which] could not be decoded, when err isn't nil. It
+// returns when the call is done, and whether to go on.
+type Deliver func(which int, call Call, err error) bool
+
+// All stands for all messages.
+const All = -1
+
+// Call calls the declared function with what was decoded.
+type Call func(ctx context.Context, tx *gorm.DB) error
 
 // Declaration is what Declare takes.
 type Declaration struct {
 	// Name is used when no Name option is given.
 	Name string
+	// Anonymous tells that the name is made from a place in a file. It is no name
+	// for a durable subscription, whose events outlive the next edit.
+	Anonymous bool
 	// Site is where the declaration stands.
 	Site string
 	// Bind resolves the declaration for a database.
@@ -98,6 +127,9 @@ func Declare(d Declaration, opts ...Option) {
 		panic(fmt.Sprintf("pubsub: listener declared at %s: %v", d.Site, s.problem))
 	}
 	if s.name == "" {
+		if d.Anonymous && !s.broadcast {
+			panic(fmt.Sprintf("pubsub: listener declared at %s: a function literal has no name that lasts, and a durable subscription needs one: add Name(…), or use a named function", d.Site))
+		}
 		s.name = d.Name
 	}
 	sub := &Subscription{name: s.name, site: d.Site, bind: d.Bind, settings: s}
@@ -152,17 +184,4 @@ func (r *Registry) Channels() map[string]string {
 		places[c.name] = c.site
 	}
 	return places
-}
-
-// ChannelProblems returns what is wrong with the declared typed channels.
-func (r *Registry) ChannelProblems() []error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var problems []error
-	for _, c := range r.channels {
-		if c.problem != nil {
-			problems = append(problems, fmt.Errorf("channel %q (declared at %s): %w", c.name, c.site, c.problem))
-		}
-	}
-	return problems
 }

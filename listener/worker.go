@@ -3,7 +3,6 @@ package listener
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"strings"
@@ -129,7 +128,7 @@ func (d *delivery) split(m Message) (err error) {
 			err = &panicError{value: value, stack: debug.Stack()}
 		}
 	}()
-	d.handle(d.ctx, m, d.each)
+	d.handle(d.ctx, []Message{m}, d.each)
 	return nil
 }
 
@@ -140,57 +139,28 @@ func (d *delivery) renew() {
 }
 
 // deliver is the handler's Deliver.
-func (d *delivery) deliver(call func(context.Context, *gorm.DB) error, err error) {
+func (d *delivery) deliver(_ int, call Call, err error) bool {
 	if err == nil {
 		err = d.call(call)
 	}
 	if err != nil {
 		d.fail(d.current, err)
-		return
+	} else {
+		d.handled.Add(1)
 	}
-	d.handled.Add(1)
+	return true
 }
 
-// errGoexit is what a function did that ended its goroutine.
-var errGoexit = errors.New("the function ended its goroutine with runtime.Goexit, as a test's FailNow does")
-
 // call runs the declared function once, within its time.
-func (d *delivery) call(call func(context.Context, *gorm.DB) error) (err error) {
+func (d *delivery) call(call Call) error {
 	d.running.Add(1)
-	returned := false
-	defer func() {
-		d.running.Add(-1)
-		if returned {
-			return
-		}
-		if value := recover(); value != nil {
-			err = &panicError{value: value, stack: debug.Stack()}
-			return
-		}
-		d.fail(d.current, errGoexit)
-	}()
-	ctx, session := d.ctx, d.session
-	if d.sub.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, d.sub.timeout, fmt.Errorf("the function took longer than its timeout of %s", d.sub.timeout))
-		defer cancel()
-		session = session.WithContext(ctx)
-	}
-	err = call(ctx, session)
-	returned = true
+	defer d.running.Add(-1)
+	err := invoke(d.ctx, d.session, d.sub.timeout, call, func() { d.fail(d.current, errGoexit) })
 	if d.session.Error != nil {
 		d.renew()
 	}
 	return err
 }
-
-// panicError is a function's panic.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // fail counts and logs what went wrong with an event. Its content is not
 // logged.

@@ -21,17 +21,20 @@ import (
 // (triggers.ErrNoTable), lacks a column, or can't carry triggers, when its
 // condition is wrong, and when a table stays locked.
 func (p *Plugin) Migrate(ctx context.Context) error {
-	db, defs, err := p.use()
+	db, defs, subs, err := p.use()
 	if err != nil {
 		return err
 	}
-	return p.install(ctx, db, defs)
+	return p.install(ctx, db, defs, subs)
 }
 
-// install migrates our tables and then the triggers, with db's connection, and
+// install migrates our tables, and then the subscriptions and the triggers, with db's connection, and
 // tells the listening processes that tables may have changed.
-func (p *Plugin) install(ctx context.Context, db *gorm.DB, defs []triggers.Definition) error {
+func (p *Plugin) install(ctx context.Context, db *gorm.DB, defs []triggers.Definition, subs []triggers.Subscription) error {
 	if err := p.installer.Migrate(ctx, db); err != nil {
+		return err
+	}
+	if err := p.installer.Subscribe(ctx, db, subs); err != nil {
 		return err
 	}
 	if _, err := p.installer.Apply(ctx, db, defs); err != nil {
@@ -46,7 +49,7 @@ func (p *Plugin) install(ctx context.Context, db *gorm.DB, defs []triggers.Defin
 
 // Plan compares the declared triggers with the database. It changes nothing.
 func (p *Plugin) Plan(ctx context.Context) (triggers.Plan, error) {
-	db, defs, err := p.use()
+	db, defs, _, err := p.use()
 	if err != nil {
 		return triggers.Plan{}, err
 	}
@@ -56,28 +59,28 @@ func (p *Plugin) Plan(ctx context.Context) (triggers.Plan, error) {
 // SQL returns what Migrate would run, as a script for another migration tool,
 // and changes nothing. It is empty when nothing is to do.
 func (p *Plugin) SQL(ctx context.Context) (string, error) {
-	db, defs, err := p.use()
+	db, defs, subs, err := p.use()
 	if err != nil {
 		return "", err
 	}
-	return p.installer.SQL(ctx, db, defs)
+	return p.installer.SQL(ctx, db, defs, subs...)
 }
 
 // Verify returns a triggers.ErrDrift that lists what is missing, outdated or
 // disabled, triggers.ErrNotMigrated when the plugin's own tables are, and nil when every declaration is in force.
 func (p *Plugin) Verify(ctx context.Context) error {
-	db, defs, err := p.use()
+	db, defs, subs, err := p.use()
 	if err != nil {
 		return err
 	}
-	return p.installer.Verify(ctx, db, defs)
+	return p.installer.Verify(ctx, db, defs, subs...)
 }
 
 // Prune drops the triggers in the plugin's schema that nothing declares, with
 // their functions, and returns them. Another application that shares the
 // schema would lose its own.
 func (p *Plugin) Prune(ctx context.Context) ([]triggers.Item, error) {
-	db, defs, err := p.use()
+	db, defs, _, err := p.use()
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +89,7 @@ func (p *Plugin) Prune(ctx context.Context) ([]triggers.Item, error) {
 
 // Enable switches the channel's triggers on again after Disable.
 func (p *Plugin) Enable(ctx context.Context, channel string) error {
-	db, defs, err := p.use()
+	db, defs, _, err := p.use()
 	if err != nil {
 		return err
 	}
@@ -96,7 +99,7 @@ func (p *Plugin) Enable(ctx context.Context, channel string) error {
 // Disable switches the channel's triggers off for all writers until Enable;
 // Migrate leaves them off.
 func (p *Plugin) Disable(ctx context.Context, channel string) error {
-	db, defs, err := p.use()
+	db, defs, _, err := p.use()
 	if err != nil {
 		return err
 	}
@@ -106,7 +109,7 @@ func (p *Plugin) Disable(ctx context.Context, channel string) error {
 // Listeners returns the sessions of all processes that listen on the channel
 // at this moment.
 func (p *Plugin) Listeners(ctx context.Context, channel string) ([]listener.Presence, error) {
-	db, _, err := p.use()
+	db, _, _, err := p.use()
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +119,7 @@ func (p *Plugin) Listeners(ctx context.Context, channel string) ([]listener.Pres
 // Channels returns what Listen can be asked for: the channels that have a
 // declared function, sorted.
 func (p *Plugin) Channels() ([]string, error) {
-	db, _, err := p.use()
+	db, _, _, err := p.use()
 	if err != nil {
 		return nil, err
 	}
@@ -135,19 +138,25 @@ func (p *Plugin) Channels() ([]string, error) {
 // installFor installs the triggers of the tables that a migrator has just
 // migrated, on that migrator's connection, and our own tables.
 func (p *Plugin) installFor(db *gorm.DB, tables []string) error {
-	_, defs, err := p.use()
+	_, defs, subs, err := p.use()
 	if err != nil {
 		return err
 	}
 	if p.registry.Empty() {
 		return nil
 	}
-	defs = slices.DeleteFunc(defs, func(d triggers.Definition) bool { return !slices.Contains(tables, d.Table) })
+	elsewhere := map[string]bool{} // channels of tables that are not being migrated
+	defs = slices.DeleteFunc(defs, func(d triggers.Definition) bool {
+		other := !slices.Contains(tables, d.Table)
+		elsewhere[d.Channel] = other
+		return other
+	})
+	subs = slices.DeleteFunc(subs, func(s triggers.Subscription) bool { return elsewhere[s.Channel] })
 	ctx := db.Statement.Context
 	if !db.DryRun {
-		return p.install(ctx, db, defs)
+		return p.install(ctx, db, defs, subs)
 	}
-	script, err := p.installer.SQL(ctx, db, defs)
+	script, err := p.installer.SQL(ctx, db, defs, subs...)
 	if err != nil {
 		script = fmt.Sprintf("-- the triggers can't be shown yet: %s", strings.ReplaceAll(err.Error(), "\n", "\n-- "))
 	}

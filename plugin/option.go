@@ -76,3 +76,14 @@ func OnGap(f func(context.Context, listener.Gap)) Option { return func(p *Plugin
 // table's lock, and so how long it can hold up writers. It is tried ten times.
 // Defaults to 1 second.
 func LockTimeout(d time.Duration) Option { return func(p *Plugin) { p.installer.LockTimeout = d } }
+
+// PollOnly works on the durable queue without a listening connection, for a
+// database that is only reached through a pooler in transaction mode. An idle
+// process then asks the database every second, and so an event may wait that
+// long. Broadcasts can't be received. Without this option Listen finds out by
+// itself, after 10 seconds and with a warning, when nothing broadcasts.
+func PollOnly() Option { return func(p *Plugin) { p.pollOnly = true } }
+
+// KeepDead is how long dead letters are kept. Defaults to 14 days. A negative one
+// means for ever.
+func KeepDead(d time.Duration) Option { return func(p *Plugin) { p.keepDead = d } }

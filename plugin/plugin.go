@@ -27,6 +27,8 @@ type Plugin struct {
 	dial      listener.Dial
 	grace     time.Duration
 	onGap     func(context.Context, listener.Gap)
+	pollOnly  bool
+	keepDead  time.Duration
 
 	mu       sync.Mutex
 	db       *gorm.DB
@@ -84,7 +86,7 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	if p.logger == nil {
 		p.logger = slog.Default()
 	}
-	if _, err := p.definitions(db); err != nil {
+	if _, _, err := p.declared(db); err != nil {
 		return err
 	}
 	if p.dial == nil {
@@ -96,7 +98,7 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	p.db = db
 	p.listener = listener.New(listener.Config{
 		DB: db, Pool: plainPool(db), Registry: p.registry, Dial: p.dial, Logger: p.logger,
-		Schema: p.installer.Schema, Grace: p.grace, OnGap: p.onGap,
+		Schema: p.installer.Schema, Grace: p.grace, OnGap: p.onGap, PollOnly: p.pollOnly, KeepDead: p.keepDead,
 	})
 	return nil
 }
@@ -133,18 +135,21 @@ func plainPool(db *gorm.DB) gorm.ConnPool {
 	return db.ConnPool
 }
 
-// definitions returns the triggers that the declarations ask for, and all that
-// is wrong with the declarations.
-func (p *Plugin) definitions(db *gorm.DB) ([]triggers.Definition, error) {
+// declared returns the triggers and the subscriptions that the declarations ask
+// for, and all that is wrong with the declarations.
+func (p *Plugin) declared(db *gorm.DB) ([]triggers.Definition, []triggers.Subscription, error) {
 	var defs []triggers.Definition
-	problems := p.registry.ChannelProblems()
+	var subs []triggers.Subscription
+	var problems []error
 	typed := p.registry.Channels()
 	for _, sub := range p.registry.Subscriptions() {
 		b, err := sub.Bind(db)
-		switch {
-		case err != nil:
+		if err != nil {
 			problems = append(problems, err)
-		case b.Trigger != nil:
+			continue
+		}
+		subs = append(subs, sub.Record(b.Channel))
+		if b.Trigger != nil {
 			defs = append(defs, *b.Trigger)
 		}
 	}
@@ -154,19 +159,19 @@ func (p *Plugin) definitions(db *gorm.DB) ([]triggers.Definition, error) {
 				d.Channel, place, d.Table, d.Site))
 		}
 	}
-	return defs, errors.Join(append(problems, triggers.Validate(defs))...)
+	return defs, subs, errors.Join(append(problems, triggers.Validate(defs))...)
 }
 
-// use returns the database and the definitions.
-func (p *Plugin) use() (*gorm.DB, []triggers.Definition, error) {
+// use returns the database and what is declared.
+func (p *Plugin) use() (*gorm.DB, []triggers.Definition, []triggers.Subscription, error) {
 	p.mu.Lock()
 	db := p.db
 	p.mu.Unlock()
 	if db == nil {
-		return nil, nil, ErrNotUsed
+		return nil, nil, nil, ErrNotUsed
 	}
-	defs, err := p.definitions(db)
-	return db, defs, err
+	defs, subs, err := p.declared(db)
+	return db, defs, subs, err
 }
 
 // Listen receives notifications on the named channels, or on all that have a
@@ -179,7 +184,7 @@ func (p *Plugin) use() (*gorm.DB, []triggers.Definition, error) {
 // made, and when notifications don't arrive on it (listener.ErrDeaf). A
 // connection that breaks later is replaced for as long as it takes.
 func (p *Plugin) Listen(ctx context.Context, channels ...string) error {
-	db, defs, err := p.use()
+	db, defs, _, err := p.use()
 	if err != nil {
 		return err
 	}

@@ -10,12 +10,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
 	"github.com/gorm-pubsub/pubsub/hooks"
 	"github.com/gorm-pubsub/pubsub/listener"
-	pubsub "github.com/gorm-pubsub/pubsub/plugin"
 	"github.com/gorm-pubsub/pubsub/tests/pubsubtest"
 )
 
@@ -137,24 +135,6 @@ func TestDeclarationsAreNamedWithTheirPlaces(t *testing.T) {
 		names = append(names, s.Name())
 	}
 	require.Equal(t, []string{"x", "c.ignore"}, names, "a refused declaration leaves nothing behind")
-}
-
-func TestChannelWithoutBroadcast(t *testing.T) {
-	t.Parallel()
-	r := hooks.NewRegistry()
-	c := listener.NewChannel[int]("durable", listener.In(r))
-	place := here(1)
-	plain := pubsubtest.Open(t, pubsubtest.Registry(hooks.NewRegistry()))
-	require.ErrorIs(t, c.Notify(t.Context(), plain, 1), listener.ErrDurable)
-	db, err := gorm.Open(postgres.Open(dsnOf(t, plain)), &gorm.Config{DisableAutomaticPing: true})
-	require.NoError(t, err)
-	pool, err := db.DB()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, pool.Close()) })
-	err = db.Use(pubsub.New(pubsub.WithRegistry(r)))
-	require.ErrorIs(t, err, listener.ErrDurable)
-	require.ErrorContains(t, err, `"durable"`)
-	require.ErrorContains(t, err, place)
 }
 
 func TestChannelOptionsHoldForItsSubscriptions(t *testing.T) {

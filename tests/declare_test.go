@@ -913,9 +913,9 @@ func TestDeclareAfterUse(t *testing.T) {
 	require.Equal(t, "a", plugNext(t, got).New.Title)
 
 	place := plugHere()
-	hooks.OnDelete(&DeclBook{}, plugIgnore[DeclBook], hooks.In(r), hooks.Name("late and wrong"))
+	hooks.OnUpdate(&DeclBook{}, plugIgnore[DeclBook], hooks.In(r), hooks.Name("late and wrong"), hooks.Columns("nix"))
 	for name, err := range map[string]error{"Migrate": p.Migrate(t.Context()), "Verify": p.Verify(t.Context()), "Listen": p.Listen(t.Context())} {
-		require.ErrorIs(t, err, listener.ErrDurable, name)
+		require.ErrorContains(t, err, `no column "nix"`, name)
 		require.ErrorContains(t, err, place, name)
 	}
 }

@@ -908,7 +908,7 @@ func TestMigrationsAtOnce(t *testing.T) {
 		require.NoError(t, p.Verify(t.Context()))
 	}
 	require.Equal(t, "mig_children:1 mig_others:1 mig_parent_tags:1 mig_parents:1 mig_tags:1", migTriggered(t, plain))
-	require.Equal(t, 1, plugQuery[int](t, plain, "SELECT count(*) FROM pubsub.migration"))
+	require.Equal(t, 2, plugQuery[int](t, plain, "SELECT count(*) FROM pubsub.migration"))
 }
 
 func TestMigrateFromManyGoroutinesOfOnePlugin(t *testing.T) {

@@ -3,6 +3,7 @@ package triggers
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -27,6 +28,14 @@ type Definition struct {
 	// OLD is NULL in inserts, NEW in deletes. A condition that fails at run
 	// time never fails the write: the event is lost with a warning.
 	When string
+	// Durable stores an event for each durable subscription of the channel in
+	// the writer's transaction. Broadcast sends the rows to who is listening.
+	// With neither they are broadcast. A mode that a subscription in the
+	// database has is added.
+	Durable, Broadcast bool
+	// Key are the columns of the primary key, for subscriptions whose events of
+	// one key keep their order. Optional.
+	Key []string
 	// Site is where the definition was declared, for error messages.
 	Site string
 }
@@ -70,7 +79,7 @@ func (d Definition) errorf(format string, args ...any) error {
 	return fmt.Errorf("channel %q on table %s%s: %w", d.Channel, d.Table, where, fmt.Errorf(format, args...))
 }
 
-// same reports whether two definitions ask for the same trigger.
+// same reports whether two definitions ask for the same events.
 func (d Definition) same(o Definition) bool {
 	return d.Channel == o.Channel && d.Table == o.Table && d.Ops == o.Ops && d.When == o.When &&
 		strings.Join(d.Columns, "\x00") == strings.Join(o.Columns, "\x00")
@@ -99,7 +108,12 @@ func distinct(defs []Definition) ([]Definition, error) {
 		case !ok:
 			byChannel[d.Channel] = d
 			unique = append(unique, d)
-		case !known.same(d):
+		case known.same(d):
+			if d.Durable || d.Broadcast {
+				i := slices.IndexFunc(unique, func(u Definition) bool { return u.Channel == d.Channel })
+				unique[i].Durable, unique[i].Broadcast = unique[i].Durable || d.Durable, unique[i].Broadcast || d.Broadcast
+			}
+		default:
 			problems = append(problems, d.errorf("the channel is declared otherwise for table %s at %s: give one of them a channel of its own",
 				known.Table, known.Site))
 		}

@@ -33,6 +33,17 @@ func Fit(name string) string {
 // tables may have changed.
 const Reload = "pubsub_reload"
 
+// Wake is the channel on which the durable queue's workers are told to look. Its
+// payload is the channel that has new events, or empty when some are due soon.
+const Wake = "pubsub_wake"
+
+// Gate is the first half of the advisory lock keys by which writers learn
+// whether workers sleep. The second half is GateKey.
+const Gate = 0x70756267
+
+// GateKey returns the second half of the lock key of a channel.
+func GateKey(schema, channel string) int32 { return Hash32(Wire(schema, channel)) }
+
 // Wire returns the name by which Postgres knows the channel: the channel's own
 // with the default schema, and one that begins with the schema otherwise, so
 // that applications with schemas of their own don't hear each other.

@@ -57,6 +57,9 @@ func (in Installer) plan(ctx context.Context, p gorm.ConnPool, defs []Definition
 	if err != nil {
 		return Plan{}, err
 	}
+	if defs, err = in.withModes(ctx, p, defs); err != nil {
+		return Plan{}, err
+	}
 	var want []trigger
 	var problems []error
 	for _, d := range defs {
@@ -170,9 +173,9 @@ END
 
 // Verify returns an ErrDrift that lists what is missing, outdated or disabled,
 // ErrNotMigrated when our own tables are, and nil when every definition is in
-// force. An orphan is drift only when it publishes on a channel that is defined
+// force and every subscription recorded. An orphan is drift only when it publishes on a channel that is defined
 // for another table.
-func (in Installer) Verify(ctx context.Context, db *gorm.DB, defs []Definition) error {
+func (in Installer) Verify(ctx context.Context, db *gorm.DB, defs []Definition, subs ...Subscription) error {
 	if err := in.Migrated(ctx, db); err != nil {
 		return err
 	}
@@ -183,6 +186,13 @@ func (in Installer) Verify(ctx context.Context, db *gorm.DB, defs []Definition) 
 	var differences []string
 	for _, item := range append(plan.in(Missing, Outdated, Disabled), plan.Strays()...) {
 		differences = append(differences, item.String())
+	}
+	todo, err := in.unsubscribed(ctx, pool(db), subs)
+	if err != nil {
+		return err
+	}
+	for _, s := range todo {
+		differences = append(differences, fmt.Sprintf("missing: subscription %q on channel %q", s.Name, s.Channel))
 	}
 	if len(differences) > 0 {
 		return fmt.Errorf("%w:\n%s", ErrDrift, strings.Join(differences, "\n"))

@@ -44,6 +44,8 @@ func load(schema string) ([]migration, error) {
 			"$pubsub$", dollar(quoted),
 			"{{schema_literal}}", strings.ReplaceAll(quoted, "'", "''"),
 			"{{schema}}", quoted,
+			"{{wake_literal}}", literal(Wire(schema, Wake)),
+			"{{gate}}", strconv.Itoa(Gate),
 		).Replace(string(text))})
 	}
 	return all, nil
@@ -116,11 +118,11 @@ func (in Installer) script(m migration) []string {
 	return []string{in.bootstrap(), m.sql, record}
 }
 
-// SQL returns what Migrate and Apply would run, as a script for another
+// SQL returns what Migrate, Subscribe and Apply would run, as a script for another
 // migration tool, and changes nothing. It is empty when nothing is to do. The
 // tables of the definitions must exist, since their shape decides about their
 // triggers.
-func (in Installer) SQL(ctx context.Context, db *gorm.DB, defs []Definition) (string, error) {
+func (in Installer) SQL(ctx context.Context, db *gorm.DB, defs []Definition, subs ...Subscription) (string, error) {
 	all, err := load(in.schema())
 	if err != nil {
 		return "", err
@@ -138,6 +140,13 @@ func (in Installer) SQL(ctx context.Context, db *gorm.DB, defs []Definition) (st
 		if m.version > current {
 			fmt.Fprintf(&b, "-- tables and functions of schema %s: %s\n%s\n\n", quote(in.schema()), m.name, strings.Join(in.script(m), "\n"))
 		}
+	}
+	todo, err := in.unsubscribed(ctx, pool(db), subs)
+	if err != nil {
+		return "", err
+	}
+	if len(todo) > 0 {
+		fmt.Fprintf(&b, "-- subscriptions\n%s;\n\n", in.subscribe(todo))
 	}
 	b.WriteString(plan.SQL())
 	return b.String(), nil

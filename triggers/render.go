@@ -63,72 +63,220 @@ func render(schema string, d Definition, t table) []trigger {
 // sourceMark begins the source of our trigger functions.
 const sourceMark = "\n-- made by pubsub for GORM; changes are undone by its Migrate\n"
 
-// body renders the function's source: the rows that pass are collected in
-// items, each with a comma before it, and sent when the next one would not fit.
+// body renders the function's source.
 func (tr trigger) body(schema string) string {
-	var b strings.Builder
-	line := func(indent int, format string, args ...any) {
-		b.WriteString(strings.Repeat("  ", indent))
-		fmt.Fprintf(&b, format, args...)
-		b.WriteByte('\n')
+	b := &script{}
+	b.WriteString(sourceMark + "#variable_conflict use_column\n")
+	b.line(0, "DECLARE")
+	b.line(1, "items text := '';")
+	b.line(1, "item text;")
+	b.line(1, "size integer := 0;")
+	if tr.def.Durable && tr.filter() != "" {
+		b.line(1, "pubsub_state text; -- a name that no column has")
 	}
+	b.line(0, "BEGIN")
+	if tr.perRow && tr.filter() != "" {
+		b.line(1, "-- columns %s", tr.table.shape())
+	}
+	if tr.def.Durable {
+		tr.store(b, schema)
+	}
+	if tr.def.Broadcast {
+		tr.broadcast(b, schema)
+	}
+	b.line(1, "RETURN NULL;")
+	b.line(0, "END")
+	return b.String()
+}
+
+// script is text in lines.
+type script struct{ strings.Builder }
+
+func (b *script) line(indent int, format string, args ...any) {
+	b.WriteString(strings.Repeat("  ", indent))
+	fmt.Fprintf(b, format, args...)
+	b.WriteByte('\n')
+}
+
+// store renders the durable part: an event for each row and subscription, and a
+// wake-up if somebody sleeps who is to be told. A process that sleeps holds the
+// exclusive lock of which every writer tries the shared half. One that could have
+// it keeps it until it commits, so that nobody goes to sleep in between; see the
+// listener's gate.
+//
+// A block with an exception handler that writes spends a transaction number of
+// its own, and those of a transaction with many statements slow down everybody's
+// snapshots. So there is one only around what an application wrote, which may
+// fail. Then the rows are stored as they are, with the reason, and end as dead
+// letters.
+func (tr trigger) store(b *script, schema string) {
+	filter := tr.filter()
+	if filter == "" {
+		b.line(1, "%s;", strings.Join(tr.insert(schema, "", "NULL"), "\n    "))
+	} else {
+		b.line(1, "BEGIN")
+		b.line(2, "%s;", strings.Join(tr.insert(schema, filter, "NULL"), "\n      "))
+		b.line(1, "EXCEPTION WHEN OTHERS THEN")
+		b.line(2, "pubsub_state := SQLSTATE;")
+		b.line(2, "RAISE WARNING 'the condition or the columns of channel %% can not be tested: %%', %s, SQLERRM", literal(tr.def.Channel))
+		b.line(3, "USING HINT = 'The write itself succeeded, and its rows are kept among the dead letters. After a change of the table run Migrate again.';")
+		b.line(2, "BEGIN")
+		b.line(3, "%s;", strings.Join(tr.insert(schema, "", "'the condition or the columns could not be tested: SQLSTATE ' || pubsub_state"), "\n        "))
+		b.line(2, "EXCEPTION WHEN OTHERS THEN")
+		b.line(3, "RAISE WARNING 'events of channel %% were lost: %%', %s, SQLERRM;", literal(tr.def.Channel))
+		b.line(2, "END;")
+		b.line(1, "END;")
+	}
+	b.line(1, "IF FOUND AND NOT pg_try_advisory_xact_lock_shared(%d, %d) THEN", Gate, GateKey(schema, tr.def.Channel))
+	b.line(2, "size := %s(%s);", quote(schema, "wake"), literal(tr.def.Channel))
+	b.line(1, "END IF;")
+}
+
+// insert renders the statement that stores the events of the rows that pass.
+func (tr trigger) insert(schema, filter, problem string) []string {
+	payload := tr.payload(schema)
+	from, where := tr.rows(filter)
+	subscriptions := quote(schema, "subscription") + " AS pubsub_subscription"
+	if from == nil {
+		from = []string{"FROM " + subscriptions}
+	} else {
+		from = append(from, "CROSS JOIN "+subscriptions)
+	}
+	condition := "WHERE pubsub_subscription.channel = " + literal(tr.def.Channel) + " AND NOT pubsub_subscription.broadcast"
+	if where != "" {
+		condition += " AND (" + where + ")"
+	}
+	q := []string{
+		"INSERT INTO " + quote(schema, "event") + " (subscription_id, op, payload, context, key, error)",
+		fmt.Sprintf("SELECT pubsub_subscription.id, %s, %s, NULLIF(current_setting('pubsub.context', true), ''),", literal(tr.op.String()), payload),
+		fmt.Sprintf("  CASE WHEN pubsub_subscription.ordered THEN %s END, %s", tr.key(payload), problem),
+	}
+	return append(append(q, from...), condition)
+}
+
+// large is the size of a row, in bytes, from which its JSON might be too long
+// for a text: each byte takes up to six.
+const large = 100_000_000
+
+// payload renders a row, or an update's pair of rows, as a value of type json.
+func (tr trigger) payload(schema string) string {
+	before, after := tr.aliases()
+	single := func(row string) string {
+		guarded := fmt.Sprintf("%s(%s)", quote(schema, "json_of"), row)
+		if tr.table.risky {
+			return guarded
+		}
+		return fmt.Sprintf("CASE WHEN pg_column_size(%s) > %d THEN %s ELSE row_to_json(%s) END", row, large, guarded, row)
+	}
+	switch tr.op {
+	case Truncate:
+		return "'null'::json"
+	case Insert:
+		return single(after)
+	case Delete:
+		return single(before)
+	}
+	guarded := fmt.Sprintf("%s(%s, %s)", quote(schema, "json_pair"), before, after)
+	if tr.table.risky {
+		return guarded
+	}
+	return fmt.Sprintf("CASE WHEN pg_column_size(%s) + pg_column_size(%s) > %d THEN %s ELSE json_build_array(%[1]s, %[2]s) END",
+		before, after, large, guarded)
+}
+
+// key renders a hash of the row's primary key. The columns are taken from the
+// JSON, where a missing one is no error, and as JSON, in which nothing has to be
+// decoded: a writer must not fail because of them. What has no key shares one.
+func (tr trigger) key(payload string) string {
+	if len(tr.def.Key) == 0 || tr.op == Truncate {
+		return "0"
+	}
+	row := "(" + payload + ")"
+	if tr.op == Update {
+		row += " -> 1"
+	}
+	parts := make([]string, len(tr.def.Key))
+	for i, column := range tr.def.Key {
+		parts[i] = fmt.Sprintf("(%s -> %s)::text", row, literal(column))
+	}
+	return fmt.Sprintf(`COALESCE(hashtextextended((%s) COLLATE "C", 0), 0)`, strings.Join(parts, " || ',' || "))
+}
+
+// aliases names the old and the new row in the query of rows.
+func (tr trigger) aliases() (before, after string) {
+	switch {
+	case tr.perRow:
+		return "old", "new"
+	case tr.oldRows && tr.newRows:
+		return `"pubsub old row"`, `"pubsub new row"`
+	}
+	return "old.*", "new.*"
+}
+
+// broadcast renders the part that notifies: the rows that pass are collected in
+// items, each with a comma before it, and sent when the next one would not fit.
+func (tr trigger) broadcast(b *script, schema string) {
 	send := func(items string) string {
 		return fmt.Sprintf("size := %s(%s, %s || %s || ']');",
 			quote(schema, "send"), literal(tr.wire), literal(`"op":"`+tr.op.String()+`","rows":[`), items)
 	}
-
-	b.WriteString(sourceMark + "#variable_conflict use_column\n")
-	line(0, "DECLARE")
-	line(1, "items text := '';")
-	line(1, "item text;")
-	line(1, "size integer := 0;")
-	line(0, "BEGIN")
-	line(1, "BEGIN")
+	if tr.def.Durable {
+		b.line(1, "size := 0;")
+	}
+	b.line(1, "BEGIN")
 	switch {
 	case tr.op == Truncate:
-		line(2, "%s", send("'null'"))
+		b.line(2, "%s", send("'null'"))
 	case tr.perRow:
+		indent := 2
 		if filter := tr.filter(); filter != "" {
-			line(2, "-- columns %s", tr.table.shape())
-			line(2, "IF (%s) IS NOT TRUE THEN RETURN NULL; END IF;", filter)
+			b.line(2, "IF (%s) IS TRUE THEN", filter)
+			indent = 3
 		}
-		line(2, "%s", send(tr.item("old", "new")))
+		b.line(indent, "%s", send(tr.item()))
+		if indent == 3 {
+			b.line(2, "END IF;")
+		}
 	default:
-		line(2, "FOR item IN")
-		line(3, "%s", strings.Join(tr.query(), "\n      "))
-		line(2, "LOOP")
-		if tr.op == Update {
-			line(3, "IF item IS NULL THEN RAISE 'the old and the new rows of an update do not pair'; END IF;")
+		from, where := tr.rows(tr.filter())
+		q := append([]string{"SELECT ',' || " + tr.item()}, from...)
+		if where != "" {
+			q = append(q, "WHERE "+where)
 		}
-		line(3, "IF size > 0 AND size + octet_length(item) > %d THEN", packed)
-		line(4, "%s", send("substr(items, 2)"))
-		line(4, "items := '';")
-		line(3, "END IF;")
-		line(3, "items := items || item;")
-		line(3, "size := size + octet_length(item);")
-		line(2, "END LOOP;")
-		line(2, "IF size > 0 THEN")
-		line(3, "%s", send("substr(items, 2)"))
-		line(2, "END IF;")
+		b.line(2, "FOR item IN")
+		b.line(3, "%s", strings.Join(q, "\n      "))
+		b.line(2, "LOOP")
+		if tr.op == Update {
+			b.line(3, "IF item IS NULL THEN RAISE 'the old and the new rows of an update do not pair'; END IF;")
+		}
+		b.line(3, "IF size > 0 AND size + octet_length(item) > %d THEN", packed)
+		b.line(4, "%s", send("substr(items, 2)"))
+		b.line(4, "items := '';")
+		b.line(3, "END IF;")
+		b.line(3, "items := items || item;")
+		b.line(3, "size := size + octet_length(item);")
+		b.line(2, "END LOOP;")
+		b.line(2, "IF size > 0 THEN")
+		b.line(3, "%s", send("substr(items, 2)"))
+		b.line(2, "END IF;")
 	}
 	// The writer, whose rows they are, is told the error's text. The listeners'
 	// logs are not: it may quote a value.
-	line(1, "EXCEPTION WHEN OTHERS THEN")
-	line(2, "RAISE WARNING 'an event of channel %% was lost: %%', %s, SQLERRM", literal(tr.def.Channel))
-	line(3, "USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';")
-	line(2, "BEGIN")
-	line(3, "size := %s(%s, %s || to_json(SQLSTATE));", quote(schema, "send"), literal(tr.wire),
+	b.line(1, "EXCEPTION WHEN OTHERS THEN")
+	b.line(2, "RAISE WARNING 'an event of channel %% was lost: %%', %s, SQLERRM", literal(tr.def.Channel))
+	b.line(3, "USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';")
+	b.line(2, "BEGIN")
+	b.line(3, "size := %s(%s, %s || to_json(SQLSTATE));", quote(schema, "send"), literal(tr.wire),
 		literal(`"op":"`+tr.op.String()+`","lost":`))
-	line(2, "EXCEPTION WHEN OTHERS THEN")
-	line(3, "NULL; -- the warning has said it")
-	line(2, "END;")
-	line(1, "END;")
-	line(1, "RETURN NULL;")
-	line(0, "END")
-	return b.String()
+	b.line(2, "EXCEPTION WHEN OTHERS THEN")
+	b.line(3, "NULL; -- the warning has said it")
+	b.line(2, "END;")
+	b.line(1, "END;")
 }
 
-// query renders the rows of the transition tables that pass, as JSON.
+// rows renders the rows that the trigger sees, as the FROM of a query and the
+// condition of those that pass the filter. A row-level trigger's are variables,
+// and a truncate has none: their FROM is nil.
 //
 // An update's old and new rows are paired by their position: Postgres appends
 // both in one go, so that a changed or swapped primary key doesn't part them
@@ -139,13 +287,13 @@ func (tr trigger) body(schema string) string {
 // The columns come from the query and not from variables of the function, whose
 // cached expressions fail in open sessions when a column's type changes. The
 // odd aliases are there because a column may well be called old or new.
-func (tr trigger) query() []string {
-	where, paired := tr.filter(), tr.oldRows && tr.newRows
-	var q []string
+func (tr trigger) rows(where string) (from []string, condition string) {
+	paired := tr.oldRows && tr.newRows
 	switch {
+	case !tr.oldRows && !tr.newRows:
+		return nil, where
 	case paired:
-		q = []string{
-			"SELECT ',' || " + tr.item(`"pubsub old row"`, `"pubsub new row"`),
+		from = []string{
 			`FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old`,
 			`FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new`,
 			`ON "pubsub old position" = "pubsub new position"`,
@@ -154,21 +302,18 @@ func (tr trigger) query() []string {
 			where = `"pubsub old position" IS NULL OR "pubsub new position" IS NULL OR (` + where + ")"
 		}
 	case tr.newRows:
-		q = []string{"SELECT ',' || " + tr.item("", "new.*"), "FROM new_rows AS new"}
+		from = []string{"FROM new_rows AS new"}
 	default:
-		q = []string{"SELECT ',' || " + tr.item("old.*", ""), "FROM old_rows AS old"}
+		from = []string{"FROM old_rows AS old"}
 	}
 	if where != "" && !paired {
 		missing := "old"
 		if tr.oldRows {
 			missing = "new"
 		}
-		q = append(q, fmt.Sprintf("CROSS JOIN (SELECT (NULL::%s).*) AS %s", tr.table.quoted(), missing))
+		from = append(from, fmt.Sprintf("CROSS JOIN (SELECT (NULL::%s).*) AS %s", tr.table.quoted(), missing))
 	}
-	if where != "" {
-		q = append(q, "WHERE "+where)
-	}
-	return q
+	return from, where
 }
 
 // filter renders the condition that a row has to meet, and "" for none.
@@ -194,7 +339,8 @@ func (tr trigger) filter() string {
 }
 
 // item renders a row, or an update's pair of rows, as JSON text.
-func (tr trigger) item(before, after string) string {
+func (tr trigger) item() string {
+	before, after := tr.aliases()
 	switch tr.op {
 	case Insert:
 		return "row_to_json(" + after + ")::text"

@@ -29,6 +29,18 @@ func TestRenderGolden(t *testing.T) {
 		"condition": {[]string{authors}, triggers.Definition{
 			Channel: "authors_save", Table: `"authors"`, Ops: triggers.Insert | triggers.Update, When: `NEW.score > 10 -- '$pubsub$' \`,
 		}},
+		"durable": {[]string{authors}, triggers.Definition{
+			Channel: "authors_save", Table: `"authors"`, Ops: triggers.Insert | triggers.Update | triggers.Delete | triggers.Truncate,
+			Durable: true, Key: []string{"id"},
+		}},
+		"durable_condition": {[]string{authors}, triggers.Definition{
+			Channel: "authors_save", Table: `"authors"`, Ops: triggers.Insert | triggers.Update, Durable: true, Broadcast: true,
+			Columns: []string{"name"}, When: "NEW.score > 10", Key: []string{"id", "name"},
+		}},
+		"durable_partitioned": {
+			[]string{`CREATE TABLE events (id bigint, at date) PARTITION BY RANGE (at)`},
+			triggers.Definition{Channel: "events", Table: `"events"`, Ops: triggers.Update | triggers.Delete, Durable: true, Key: []string{"id"}},
+		},
 		"partitioned": {
 			[]string{`CREATE TABLE events (id bigint, at date) PARTITION BY RANGE (at)`},
 			triggers.Definition{Channel: "events", Table: `"events"`, Ops: triggers.Insert | triggers.Update, When: "NEW.id > 0"},

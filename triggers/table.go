@@ -18,6 +18,7 @@ type table struct {
 	schema, name string
 	kind         string // pg_class.relkind
 	inherits     bool   // a partition or an inheritance child
+	risky        bool   // a column's type may have a cast to json, which may fail
 	columns      map[string]column
 }
 
@@ -58,11 +59,14 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text,
          'bool','int2','int4','int8','float4','float8','numeric','text','varchar','bpchar','name','date',
          'time','timetz','timestamp','timestamptz','uuid','bytea','inet','cidr','macaddr','oid','jsonb'
        ]::pg_catalog.regtype[]::pg_catalog.oid[]), false),
-       COALESCE(pg_catalog.format_type(a.atttypid, a.atttypmod), '')
+       COALESCE(pg_catalog.format_type(a.atttypid, a.atttypmod), ''),
+       COALESCE(t.typtype <> 'e' AND t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace
+         AND (t.typelem = 0 OR e.typtype <> 'e' AND e.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace), false)
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem
 WHERE c.oid = pg_catalog.to_regclass($1)`
 
 // inspect reads the definition's table from the catalog.
@@ -76,10 +80,11 @@ func inspect(ctx context.Context, pool gorm.ConnPool, d Definition) (table, erro
 	for rows.Next() {
 		var attribute sql.NullString
 		var c column
-		if err := rows.Scan(&t.oid, &t.schema, &t.name, &t.kind, &t.inherits, &attribute, &c.comparable, &c.kind); err != nil {
+		var risky bool
+		if err := rows.Scan(&t.oid, &t.schema, &t.name, &t.kind, &t.inherits, &attribute, &c.comparable, &c.kind, &risky); err != nil {
 			return table{}, d.errorf("look up the table: %w", err)
 		}
-		if attribute.Valid {
+		if t.risky = t.risky || risky; attribute.Valid {
 			t.columns[attribute.String] = c
 		}
 	}

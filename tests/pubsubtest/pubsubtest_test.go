@@ -256,8 +256,9 @@ func TestTheDatabaseEndsDespiteOpenSessions(t *testing.T) {
 func TestOpenFails(t *testing.T) {
 	t.Parallel()
 	wrong, _ := declare()
-	hooks.OnDelete(&Guest{}, func(context.Context, *gorm.DB, hooks.TriggerPayload[Guest]) error { return nil }, hooks.In(wrong))
-	require.Contains(t, try(t, func(t *fake) { pubsubtest.Open(t, pubsubtest.Registry(wrong)) }), "Broadcast()")
+	hooks.OnDelete(&Guest{}, func(context.Context, *gorm.DB, hooks.TriggerPayload[Guest]) error { return nil },
+		hooks.In(wrong), hooks.Name("wrong"), hooks.Channel("guests_insert"))
+	require.Contains(t, try(t, func(t *fake) { pubsubtest.Open(t, pubsubtest.Registry(wrong)) }), "declared otherwise")
 	require.Contains(t, try(t, func(t *fake) {
 		pubsubtest.Open(t, pubsubtest.Registry(hooks.NewRegistry()), pubsubtest.Models(&wrongColumn{}))
 	}), "migrate the models")

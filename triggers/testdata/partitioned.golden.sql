@@ -17,12 +17,13 @@ DECLARE
   item text;
   size integer := 0;
 BEGIN
+  -- columns 9f310152
   BEGIN
-    -- columns 9f310152
     IF ((
 NEW.id > 0
-)) IS NOT TRUE THEN RETURN NULL; END IF;
-    size := "pubsub"."send"('events', '"op":"insert","rows":[' || row_to_json(new)::text || ']');
+)) IS TRUE THEN
+      size := "pubsub"."send"('events', '"op":"insert","rows":[' || row_to_json(new)::text || ']');
+    END IF;
   EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'an event of channel % was lost: %', 'events', SQLERRM
       USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';
@@ -42,7 +43,7 @@ CREATE OR REPLACE TRIGGER "pubsub_events_insert"
 AFTER INSERT ON "public"."events"
 FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_insert_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_insert" ON "public"."events" IS 'pubsub afcaf13f events';
+COMMENT ON TRIGGER "pubsub_events_insert" ON "public"."events" IS 'pubsub 6ac2e006 events';
 
 -- channel "events": update on "public"."events"
 CREATE OR REPLACE FUNCTION "pubsub"."events_update_bb941f4d"() RETURNS trigger
@@ -63,12 +64,13 @@ DECLARE
   item text;
   size integer := 0;
 BEGIN
+  -- columns 9f310152
   BEGIN
-    -- columns 9f310152
     IF ((
 NEW.id > 0
-)) IS NOT TRUE THEN RETURN NULL; END IF;
-    size := "pubsub"."send"('events', '"op":"update","rows":[' || '[' || row_to_json(old)::text || ',' || row_to_json(new)::text || ']' || ']');
+)) IS TRUE THEN
+      size := "pubsub"."send"('events', '"op":"update","rows":[' || '[' || row_to_json(old)::text || ',' || row_to_json(new)::text || ']' || ']');
+    END IF;
   EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'an event of channel % was lost: %', 'events', SQLERRM
       USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';
@@ -88,5 +90,5 @@ CREATE OR REPLACE TRIGGER "pubsub_events_update"
 AFTER UPDATE ON "public"."events"
 FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_update_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub ee31a002 events';
+COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub 11484386 events';
 

@@ -1,0 +1,311 @@
+package listener
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"gorm.io/gorm"
+
+	"github.com/gorm-pubsub/pubsub/triggers"
+)
+
+// store is the queue's SQL. What is claimed is gone from the table: for good when
+// the transaction commits, and it is there again when it doesn't.
+type store struct {
+	claimCall, orderedCall, leaseCall, promoteCall string
+	single, singleOrdered                          string
+	putBack, bury                                  string
+	release, extend, complete, retry, buryLeased   string
+	wakeCall                                       string
+	event, dead, subscription                      string
+}
+
+// event is a claimed event.
+type event struct {
+	id       int64
+	failed   int // attempts so far
+	at       time.Time
+	op, data string
+	context  string
+	key      sql.NullInt64
+	problem  string // why the trigger could not do its work
+}
+
+const eventColumns = "id, attempt, created_at, COALESCE(op, ''), payload::text, COALESCE(context, ''), key, CASE WHEN attempt = 0 THEN COALESCE(error, '') ELSE '' END"
+
+func newStore(schema string) *store {
+	name := func(object string) string { return pgx.Identifier{schema, object}.Sanitize() }
+	s := &store{event: name("event"), dead: name("dead_event"), subscription: name("subscription")}
+	s.claimCall = "SELECT * FROM " + name("claim") + "($1, $2, $3)"
+	s.orderedCall = "SELECT * FROM " + name("claim_ordered") + "($1, $2, $3)"
+	s.leaseCall = "SELECT * FROM " + name("lease") + "($1, $2, $3, $4, $5::double precision * interval '1 second', $6)"
+	s.promoteCall = "SELECT " + name("promote") + "($1)"
+	s.wakeCall = "SELECT " + name("wake") + "($1)"
+	single := `DELETE FROM %[1]s AS e WHERE e.ctid = ANY (ARRAY(
+  SELECT c.ctid FROM %[1]s AS c WHERE c.subscription_id = $1 AND c.id = $2 AND c.run_at IS NULL%[2]s
+  FOR UPDATE SKIP LOCKED)) RETURNING ` + eventColumns
+	s.single = fmt.Sprintf(single, s.event, "")
+	s.singleOrdered = fmt.Sprintf(single, s.event, fmt.Sprintf(`
+    AND NOT EXISTS (SELECT FROM %s AS b WHERE b.subscription_id = $1 AND b.key = c.key AND b.id < c.id)`, s.event))
+	s.putBack = `INSERT INTO ` + s.event + ` (id, subscription_id, attempt, created_at, run_at, op, payload, context, key, error)
+OVERRIDING SYSTEM VALUE VALUES `
+	s.bury = `INSERT INTO ` + s.dead + ` (id, subscription, channel, op, payload, context, key, attempt, error, stack, created_at)
+SELECT $1::bigint, name, channel, NULLIF($3, ''), $4::json, NULLIF($5, ''), $6::bigint, $7::integer, $8::text, NULLIF($9, ''), $10::timestamptz FROM ` + s.subscription + ` WHERE id = $2
+ON CONFLICT (id) DO NOTHING`
+	mine := ` WHERE subscription_id = $1 AND id = ANY ($2::text::bigint[]) AND lease = $3 AND run_at IS NOT NULL`
+	s.release = `UPDATE ` + s.event + ` SET run_at = NULL, lease = NULL, attempt = attempt - 1` + mine
+	s.extend = `UPDATE ` + s.event + ` SET run_at = pg_catalog.clock_timestamp() + $4::double precision * interval '1 second'` + mine + ` RETURNING id`
+	s.complete = `DELETE FROM ` + s.event + mine + ` RETURNING id`
+	s.retry = `UPDATE ` + s.event + ` SET run_at = pg_catalog.clock_timestamp() + $4::double precision * interval '1 second', lease = NULL, error = $5` + mine + ` RETURNING id`
+	s.buryLeased = `WITH gone AS (DELETE FROM ` + s.event + mine + ` RETURNING *)
+INSERT INTO ` + s.dead + ` (id, subscription, channel, op, payload, context, key, attempt, error, stack, created_at)
+SELECT g.id, s.name, s.channel, g.op, g.payload, g.context, g.key, g.attempt, $4::text, NULLIF($5, ''), g.created_at
+FROM gone AS g JOIN ` + s.subscription + ` AS s ON s.id = g.subscription_id RETURNING id`
+	return s
+}
+
+// claim takes up to most events that come after an id, in their order.
+func (s *store) claim(ctx context.Context, tx gorm.ConnPool, c *consumer, after int64, most int) ([]event, error) {
+	call := s.claimCall
+	if c.sub.ordered {
+		call = s.orderedCall
+	}
+	return collect(tx.QueryContext(ctx, call, c.id, after, most))
+}
+
+// claimOne takes one event, unless it is gone or its turn hasn't come.
+func (s *store) claimOne(ctx context.Context, tx gorm.ConnPool, c *consumer, id int64) ([]event, error) {
+	query := s.single
+	if c.sub.ordered {
+		query = s.singleOrdered
+	}
+	return collect(tx.QueryContext(ctx, query, c.id, id))
+}
+
+// lease reserves events, in one statement of its own.
+func (s *store) lease(ctx context.Context, pool gorm.ConnPool, c *consumer, after int64, most int, lease int64) ([]event, error) {
+	return collect(pool.QueryContext(ctx, s.leaseCall, c.id, after, most, lease, c.sub.lease.Seconds(), c.sub.ordered))
+}
+
+func collect(rows *sql.Rows, err error) ([]event, error) {
+	if err != nil {
+		return nil, fmt.Errorf("claim events: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var events []event
+	for rows.Next() {
+		events = append(events, event{})
+		e := &events[len(events)-1]
+		if err := rows.Scan(&e.id, &e.failed, &e.at, &e.op, &e.data, &e.context, &e.key, &e.problem); err != nil {
+			return nil, fmt.Errorf("claim events: %w", err)
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, fmt.Errorf("claim events: %w", err)
+	}
+	slices.SortFunc(events, func(a, b event) int { return cmp.Compare(a.id, b.id) })
+	return events, nil
+}
+
+// message returns the event as the handlers see it.
+func (e *event) message(channel string, arrived time.Time, generation int64) Message {
+	m := Message{
+		Channel: channel, ID: e.id, Attempt: e.failed + 1, At: e.at, Data: e.data, Context: e.context,
+		Arrived: arrived, Generation: generation,
+	}
+	m.Op, _ = triggers.ParseOp(e.op)
+	return m
+}
+
+// trouble returns why the event can't be handled, as its trigger has found.
+func (e *event) trouble() error {
+	switch {
+	case e.problem != "":
+		return errors.New(e.problem)
+	case e.op != "" && strings.HasPrefix(e.data, `"`):
+		return errors.New(strings.Trim(e.data, `"`))
+	}
+	return nil
+}
+
+// returns are events that go back into the queue, as they were.
+func (s *store) returns(ctx context.Context, tx gorm.ConnPool, c *consumer, events []event) error {
+	const columns = 9
+	for len(events) > 0 {
+		n := min(len(events), 1000)
+		var b strings.Builder
+		b.WriteString(s.putBack)
+		args := make([]any, 0, n*columns)
+		for i, e := range events[:n] {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			fmt.Fprintf(&b, "($%d::bigint,$%d::integer,$%d::integer,$%d::timestamptz,NULL,NULLIF($%d, ''),$%d::json,NULLIF($%d, ''),$%d::bigint,NULLIF($%d, ''))",
+				i*columns+1, i*columns+2, i*columns+3, i*columns+4, i*columns+5, i*columns+6, i*columns+7, i*columns+8, i*columns+9)
+			args = append(args, e.id, c.id, e.failed, e.at, e.op, e.data, e.context, e.key, e.problem)
+		}
+		if _, err := tx.ExecContext(ctx, b.String(), args...); err != nil {
+			return fmt.Errorf("put events back: %w", err)
+		}
+		events = events[n:]
+	}
+	return nil
+}
+
+// again puts a claimed event back, to be tried after the pause.
+func (s *store) again(ctx context.Context, tx gorm.ConnPool, c *consumer, e event, pause time.Duration, cause error) error {
+	_, err := tx.ExecContext(ctx, s.putBack+`($1, $2, $3, $4, pg_catalog.clock_timestamp() + $5::double precision * interval '1 second',
+NULLIF($6, ''), $7::json, NULLIF($8, ''), $9, $10)`,
+		e.id, c.id, e.failed+1, e.at, pause.Seconds(), e.op, e.data, e.context, e.key, text(cause.Error()))
+	if err != nil {
+		return fmt.Errorf("put an event back: %w", err)
+	}
+	return nil
+}
+
+// die puts a claimed event among the dead letters.
+func (s *store) die(ctx context.Context, tx gorm.ConnPool, c *consumer, e event, attempts int, cause error) error {
+	_, err := tx.ExecContext(ctx, s.bury, e.id, c.id, e.op, e.data, e.context, e.key, attempts, text(cause.Error()), text(stackOf(cause)), e.at)
+	if err != nil {
+		return fmt.Errorf("write a dead letter: %w", err)
+	}
+	return nil
+}
+
+// completed removes events whose functions have returned nil, and returns the
+// ids of those that still belonged to the lease.
+func (s *store) completed(ctx context.Context, pool gorm.ConnPool, c *consumer, lease int64, ids []int64) ([]int64, error) {
+	return numbers(pool.QueryContext(ctx, s.complete, c.id, array(ids), lease))
+}
+
+// extended gives the lease more time, and returns the ids that still belong to
+// it.
+func (s *store) extended(ctx context.Context, pool gorm.ConnPool, c *consumer, lease int64, ids []int64) ([]int64, error) {
+	return numbers(pool.QueryContext(ctx, s.extend, c.id, array(ids), lease, c.sub.lease.Seconds()))
+}
+
+// released makes leased events ready again whose functions were not called.
+func (s *store) released(ctx context.Context, pool gorm.ConnPool, c *consumer, lease int64, ids []int64) error {
+	_, err := pool.ExecContext(ctx, s.release, c.id, array(ids), lease)
+	return err
+}
+
+// leasedAgain schedules a leased event's next attempt, and returns its id if it
+// still belonged to the lease.
+func (s *store) leasedAgain(ctx context.Context, pool gorm.ConnPool, c *consumer, lease, id int64, pause time.Duration, cause error) ([]int64, error) {
+	return numbers(pool.QueryContext(ctx, s.retry, c.id, array([]int64{id}), lease, pause.Seconds(), text(cause.Error())))
+}
+
+// leasedDie puts a leased event among the dead letters.
+func (s *store) leasedDie(ctx context.Context, pool gorm.ConnPool, c *consumer, lease, id int64, cause error) ([]int64, error) {
+	return numbers(pool.QueryContext(ctx, s.buryLeased, c.id, array([]int64{id}), lease, text(cause.Error()), text(stackOf(cause))))
+}
+
+// promote makes ready what is due, and returns how long it is until the next
+// event is. ok is false when none is scheduled.
+func (s *store) promote(ctx context.Context, pool gorm.ConnPool) (next time.Duration, ok bool, err error) {
+	var seconds sql.NullFloat64
+	if err := pool.QueryRowContext(ctx, s.promoteCall, promoteBatch).Scan(&seconds); err != nil {
+		return 0, false, fmt.Errorf("make scheduled events ready: %w", err)
+	}
+	return time.Duration(max(0, seconds.Float64) * float64(time.Second)), seconds.Valid, nil
+}
+
+// promoteBatch is how many events promote takes at once.
+const promoteBatch = 10_000
+
+// wake has the processes that sleep on the channel look at it.
+func (s *store) wake(ctx context.Context, pool gorm.ConnPool, channel string) error {
+	_, err := pool.ExecContext(ctx, s.wakeCall, channel)
+	return err
+}
+
+func numbers(rows *sql.Rows, err error) ([]int64, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var all []int64
+	for rows.Next() {
+		var n int64
+		if err := rows.Scan(&n); err != nil {
+			return nil, err
+		}
+		all = append(all, n)
+	}
+	return all, errors.Join(rows.Err(), rows.Close())
+}
+
+// array writes numbers as Postgres reads an array from text, which every driver
+// and protocol can carry.
+func array(ids []int64) string {
+	b := []byte{'{'}
+	for i, id := range ids {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, id, 10)
+	}
+	return string(append(b, '}'))
+}
+
+// maxText is how much of an error or a stack is kept, in bytes.
+const maxText = 64 << 10
+
+// text makes a text that Postgres accepts.
+func text(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText] + "…"
+	}
+	if strings.ContainsRune(s, 0) {
+		s = strings.ReplaceAll(s, "\x00", "\\0")
+	}
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\uFFFD")
+	}
+	return s
+}
+
+func stackOf(err error) string {
+	var p *panicError
+	if errors.As(err, &p) {
+		return string(p.stack)
+	}
+	return ""
+}
+
+// definite reports whether the database has answered with an error, so that the
+// session goes on and it is known what has not happened.
+func definite(err error) bool {
+	var failure *pgconn.PgError
+	return errors.As(err, &failure) && !strings.HasPrefix(failure.Code, "57P") && !strings.HasPrefix(failure.Code, "08")
+}
+
+// subscriptionIDs returns the subscriptions' numbers by their names.
+func subscriptionIDs(ctx context.Context, pool gorm.ConnPool, schema string) (map[string]int32, error) {
+	rows, err := pool.QueryContext(ctx, "SELECT name, id FROM "+pgx.Identifier{schema, "subscription"}.Sanitize())
+	if err != nil {
+		return nil, fmt.Errorf("read the subscriptions: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	ids := map[string]int32{}
+	for rows.Next() {
+		var name string
+		var id int32
+		if err := rows.Scan(&name, &id); err != nil {
+			return nil, fmt.Errorf("read the subscriptions: %w", err)
+		}
+		ids[name] = id
+	}
+	return ids, errors.Join(rows.Err(), rows.Close())
+}

@@ -1,0 +1,220 @@
+-- A function that is declared on a channel, by its name. The rows say who gets
+-- an event: a trigger needs no change when one is added.
+CREATE TABLE IF NOT EXISTS {{schema}}.subscription (
+  id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name text NOT NULL UNIQUE,
+  channel text NOT NULL,
+  broadcast boolean NOT NULL,
+  ordered boolean NOT NULL,
+  paused_at timestamptz,
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+CREATE INDEX IF NOT EXISTS subscription_channel ON {{schema}}.subscription (channel);
+
+-- What waits to be handled, once for each subscription. An event is ready when
+-- run_at is NULL, and scheduled otherwise: delayed, to be tried again, or in the
+-- hands of the worker whose lease it is. No foreign key, since writers would pay
+-- for it; what a subscription leaves is swept up.
+CREATE TABLE IF NOT EXISTS {{schema}}.event (
+  id bigint GENERATED ALWAYS AS IDENTITY,
+  subscription_id integer NOT NULL,
+  attempt integer NOT NULL DEFAULT 0,
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+  run_at timestamptz,
+  lease bigint,
+  key bigint,
+  op text,
+  payload json,
+  context text,
+  error text
+) WITH (
+  autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
+  autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
+  autovacuum_vacuum_cost_delay = 0,
+  toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 10000,
+  toast.autovacuum_vacuum_cost_delay = 0
+);
+CREATE INDEX IF NOT EXISTS event_ready ON {{schema}}.event (subscription_id, id) WHERE run_at IS NULL;
+CREATE INDEX IF NOT EXISTS event_scheduled ON {{schema}}.event (subscription_id, id) WHERE run_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS event_due ON {{schema}}.event (run_at) WHERE run_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS event_key ON {{schema}}.event (subscription_id, key, id) WHERE key IS NOT NULL;
+
+-- What was given up on, with all that is needed to understand it and to try it
+-- once more. It keeps the event's number.
+CREATE TABLE IF NOT EXISTS {{schema}}.dead_event (
+  id bigint PRIMARY KEY,
+  subscription text NOT NULL,
+  channel text NOT NULL,
+  op text,
+  payload json,
+  context text,
+  key bigint,
+  attempt integer NOT NULL,
+  error text NOT NULL,
+  stack text,
+  created_at timestamptz NOT NULL,
+  died_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS dead_event_subscription ON {{schema}}.dead_event (subscription, id);
+CREATE INDEX IF NOT EXISTS dead_event_died_at ON {{schema}}.dead_event (died_at);
+
+-- json_of renders a row as JSON, and json_pair an update's two, where the plain
+-- functions might fail: at a type's cast to json, or at a text beyond Postgres's
+-- limit of 1 GB. The failure becomes the payload, a string, and ends in a dead
+-- letter; the write goes on. The blocks write nothing, and so cost no
+-- transaction number.
+CREATE OR REPLACE FUNCTION {{schema}}.json_of(content record) RETURNS json
+LANGUAGE plpgsql AS $pubsub$
+BEGIN
+  RETURN row_to_json(content);
+EXCEPTION WHEN OTHERS THEN
+  RETURN to_json('the row could not be rendered as JSON: SQLSTATE ' || SQLSTATE);
+END
+$pubsub$;
+CREATE OR REPLACE FUNCTION {{schema}}.json_pair(before record, after record) RETURNS json
+LANGUAGE plpgsql AS $pubsub$
+BEGIN
+  RETURN json_build_array(row_to_json(before), row_to_json(after));
+EXCEPTION WHEN OTHERS THEN
+  RETURN to_json('the row could not be rendered as JSON: SQLSTATE ' || SQLSTATE);
+END
+$pubsub$;
+REVOKE ALL ON FUNCTION {{schema}}.json_of(record), {{schema}}.json_pair(record, record) FROM PUBLIC;
+
+-- wake tells the processes that sleep on a channel to look at it. A queue of
+-- notifications that is nearly full is left alone: it would make the commit
+-- fail, and they look by themselves before long.
+CREATE OR REPLACE FUNCTION {{schema}}.wake(channel text) RETURNS integer
+LANGUAGE plpgsql AS $pubsub$
+DECLARE
+  ignored text;
+BEGIN
+  IF pg_notification_queue_usage() < 0.75 THEN
+    ignored := pg_notify({{wake_literal}}, channel);
+  END IF;
+  RETURN 0;
+END
+$pubsub$;
+
+-- publish stores a typed channel's value for each of its durable subscriptions,
+-- and sends it to those that broadcast. gate is the channel's key. The empty
+-- channel wakes who looks after the schedule; what is due later than they look
+-- by themselves needs no waking.
+CREATE OR REPLACE FUNCTION {{schema}}.publish(channel text, wire text, gate integer, data text, run_at timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $pubsub$
+#variable_conflict use_variable
+DECLARE
+  ignored integer;
+BEGIN
+  INSERT INTO {{schema}}.event (subscription_id, payload, context, run_at, key)
+  SELECT s.id, data::json, NULLIF(current_setting('pubsub.context', true), ''), run_at, CASE WHEN s.ordered THEN 0 END
+  FROM {{schema}}.subscription AS s WHERE s.channel = channel AND NOT s.broadcast;
+  IF FOUND AND run_at IS NULL AND NOT pg_try_advisory_xact_lock_shared({{gate}}, gate) THEN
+    ignored := {{schema}}.wake(channel);
+  ELSIF FOUND AND run_at < clock_timestamp() + interval '10 seconds' THEN
+    ignored := {{schema}}.wake('');
+  END IF;
+  IF run_at IS NULL AND EXISTS (SELECT FROM {{schema}}.subscription AS s WHERE s.channel = channel AND s.broadcast) THEN
+    ignored := {{schema}}.send(wire, '"data":' || data);
+  END IF;
+END
+$pubsub$;
+
+-- claim takes events out of the queue for the transaction that handles them.
+-- Neither old nor missing statistics may lead to another plan than the one
+-- through the index that is in the order of the events.
+CREATE OR REPLACE FUNCTION {{schema}}.claim(subscription integer, after bigint, most integer)
+RETURNS TABLE (id bigint, attempt integer, at timestamptz, op text, payload text, context text, key bigint, problem text)
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $pubsub$
+#variable_conflict use_column
+BEGIN
+  IF EXISTS (SELECT FROM {{schema}}.subscription AS s WHERE s.id = claim.subscription AND s.paused_at IS NOT NULL) THEN
+    RETURN;
+  END IF;
+  RETURN QUERY
+  DELETE FROM {{schema}}.event AS e WHERE e.ctid = ANY (ARRAY(
+    SELECT c.ctid FROM {{schema}}.event AS c
+    WHERE c.subscription_id = claim.subscription AND c.run_at IS NULL AND c.id > claim.after
+    ORDER BY c.id LIMIT claim.most FOR UPDATE SKIP LOCKED))
+  RETURNING e.id, e.attempt, e.created_at, COALESCE(e.op, ''), e.payload::text, COALESCE(e.context, ''), e.key, CASE WHEN e.attempt = 0 THEN COALESCE(e.error, '') ELSE '' END;
+END
+$pubsub$;
+
+-- claim_ordered is claim for a subscription whose events go one at a time for
+-- each key: the first of each key, and, as long as there is room, those that
+-- follow them. Nobody else takes a key of which we hold the first.
+CREATE OR REPLACE FUNCTION {{schema}}.claim_ordered(subscription integer, after bigint, most integer)
+RETURNS TABLE (id bigint, attempt integer, at timestamptz, op text, payload text, context text, key bigint, problem text)
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off AS $pubsub$
+#variable_conflict use_column
+DECLARE
+  heads tid[];
+  keys bigint[];
+BEGIN
+  IF EXISTS (SELECT FROM {{schema}}.subscription AS s WHERE s.id = claim_ordered.subscription AND s.paused_at IS NOT NULL) THEN
+    RETURN;
+  END IF;
+  SELECT array_agg(h.ctid), array_agg(h.key) FILTER (WHERE h.key IS NOT NULL) INTO heads, keys FROM (
+    SELECT c.ctid, c.key FROM {{schema}}.event AS c
+    WHERE c.subscription_id = claim_ordered.subscription AND c.run_at IS NULL AND c.id > claim_ordered.after
+      AND NOT EXISTS (SELECT FROM {{schema}}.event AS b
+        WHERE b.subscription_id = claim_ordered.subscription AND b.key = c.key AND b.id < c.id)
+    ORDER BY c.id LIMIT claim_ordered.most FOR UPDATE SKIP LOCKED) AS h;
+  IF cardinality(keys) < claim_ordered.most THEN
+    heads := heads || ARRAY(
+      SELECT c.ctid FROM {{schema}}.event AS c
+      WHERE c.subscription_id = claim_ordered.subscription AND c.key = ANY (keys) AND c.run_at IS NULL AND c.ctid <> ALL (heads)
+        AND NOT EXISTS (SELECT FROM {{schema}}.event AS b
+          WHERE b.subscription_id = claim_ordered.subscription AND b.key = c.key AND b.id < c.id AND b.run_at IS NOT NULL)
+      ORDER BY c.id + 0 LIMIT claim_ordered.most - cardinality(heads) FOR UPDATE SKIP LOCKED);
+  END IF;
+  RETURN QUERY
+  DELETE FROM {{schema}}.event AS e WHERE e.ctid = ANY (heads)
+  RETURNING e.id, e.attempt, e.created_at, COALESCE(e.op, ''), e.payload::text, COALESCE(e.context, ''), e.key, CASE WHEN e.attempt = 0 THEN COALESCE(e.error, '') ELSE '' END;
+END
+$pubsub$;
+
+-- lease takes events for a time, in which they belong to the lease. The first of
+-- each key only, when the subscription is ordered.
+CREATE OR REPLACE FUNCTION {{schema}}.lease(subscription integer, after bigint, most integer, lease bigint, length interval, ordered boolean)
+RETURNS TABLE (id bigint, attempt integer, at timestamptz, op text, payload text, context text, key bigint, problem text)
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off AS $pubsub$
+#variable_conflict use_column
+BEGIN
+  IF EXISTS (SELECT FROM {{schema}}.subscription AS s WHERE s.id = lease.subscription AND s.paused_at IS NOT NULL) THEN
+    RETURN;
+  END IF;
+  RETURN QUERY
+  UPDATE {{schema}}.event AS e SET attempt = e.attempt + 1, run_at = clock_timestamp() + lease.length, lease = lease.lease
+  WHERE e.ctid = ANY (ARRAY(
+    SELECT c.ctid FROM {{schema}}.event AS c
+    WHERE c.subscription_id = lease.subscription AND c.run_at IS NULL AND c.id > lease.after
+      AND (NOT lease.ordered OR NOT EXISTS (SELECT FROM {{schema}}.event AS b
+        WHERE b.subscription_id = lease.subscription AND b.key = c.key AND b.id < c.id))
+    ORDER BY c.id LIMIT lease.most FOR UPDATE SKIP LOCKED))
+  RETURNING e.id, e.attempt - 1, e.created_at, COALESCE(e.op, ''), e.payload::text, COALESCE(e.context, ''), e.key, CASE WHEN e.attempt = 1 THEN COALESCE(e.error, '') ELSE '' END;
+END
+$pubsub$;
+
+-- promote makes events ready whose time has come, wakes who waits for them, and
+-- returns how long it is until the next one, NULL for none.
+CREATE OR REPLACE FUNCTION {{schema}}.promote(most integer) RETURNS double precision
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $pubsub$
+DECLARE
+  ignored bigint;
+BEGIN
+  WITH due AS (
+    UPDATE {{schema}}.event AS e SET run_at = NULL, lease = NULL WHERE e.ctid = ANY (ARRAY(
+      SELECT c.ctid FROM {{schema}}.event AS c WHERE c.run_at <= clock_timestamp()
+      ORDER BY c.run_at LIMIT most FOR UPDATE SKIP LOCKED))
+    RETURNING e.subscription_id
+  ), woken AS (
+    SELECT {{schema}}.wake(s.channel) FROM {{schema}}.subscription AS s WHERE s.id IN (SELECT subscription_id FROM due)
+  )
+  SELECT count(*) INTO ignored FROM woken;
+  RETURN (SELECT extract(epoch FROM min(e.run_at) - clock_timestamp()) FROM {{schema}}.event AS e WHERE e.run_at IS NOT NULL);
+END
+$pubsub$;
+
+-- A process that listens compares the triggers with the subscriptions.
+GRANT SELECT ON {{schema}}.subscription TO PUBLIC;

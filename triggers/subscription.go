@@ -1,0 +1,117 @@
+package triggers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"gorm.io/gorm"
+)
+
+// Subscription is a function that is declared on a channel, as the database
+// keeps it: an event is stored for each durable subscription that is there when
+// it happens, whether or not anybody is listening.
+type Subscription struct {
+	// Name is unique in the schema.
+	Name string
+	// Channel is where its events come from.
+	Channel string
+	// Broadcast tells that it gets notifications, and that nothing is stored
+	// for it.
+	Broadcast bool
+	// Ordered tells that its events keep their order for each primary key.
+	Ordered bool
+}
+
+// Subscribe brings the subscriptions in the database up to date. What is
+// otherwise there is left alone. It writes nothing when nothing is to do.
+func (in Installer) Subscribe(ctx context.Context, db *gorm.DB, subs []Subscription) error {
+	todo, err := in.unsubscribed(ctx, pool(db), subs)
+	if err != nil || len(todo) == 0 {
+		return err
+	}
+	if _, err := pool(db).ExecContext(ctx, in.subscribe(todo)); err != nil {
+		return fmt.Errorf("record the subscriptions: %w", err)
+	}
+	return nil
+}
+
+// unsubscribed returns those of the subscriptions that the database doesn't
+// have as they are declared.
+func (in Installer) unsubscribed(ctx context.Context, p gorm.ConnPool, subs []Subscription) ([]Subscription, error) {
+	have, err := in.subscriptions(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	var todo []Subscription
+	for _, s := range subs {
+		if have[s.Name] != s {
+			todo = append(todo, s)
+		}
+	}
+	return todo, nil
+}
+
+// subscriptions reads all of them, none when our tables aren't there yet.
+func (in Installer) subscriptions(ctx context.Context, p gorm.ConnPool) (map[string]Subscription, error) {
+	all := map[string]Subscription{}
+	var exists bool
+	if err := p.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'subscription')`, in.schema()).Scan(&exists); err != nil {
+		return nil, fmt.Errorf("look for schema %s: %w", quote(in.schema()), err)
+	}
+	if !exists {
+		return all, nil
+	}
+	rows, err := p.QueryContext(ctx, "SELECT name, channel, broadcast, ordered FROM "+quote(in.schema(), "subscription"))
+	if err != nil {
+		return nil, fmt.Errorf("read the subscriptions: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var s Subscription
+		if err := rows.Scan(&s.Name, &s.Channel, &s.Broadcast, &s.Ordered); err != nil {
+			return nil, fmt.Errorf("read the subscriptions: %w", err)
+		}
+		all[s.Name] = s
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, fmt.Errorf("read the subscriptions: %w", err)
+	}
+	return all, nil
+}
+
+// subscribe renders the statement that records the subscriptions.
+func (in Installer) subscribe(subs []Subscription) string {
+	values := make([]string, len(subs))
+	for i, s := range subs {
+		values[i] = fmt.Sprintf("(%s, %s, %t, %t)", literal(s.Name), literal(s.Channel), s.Broadcast, s.Ordered)
+	}
+	return fmt.Sprintf(`INSERT INTO %s (name, channel, broadcast, ordered) VALUES
+  %s
+ON CONFLICT (name) DO UPDATE SET channel = excluded.channel, broadcast = excluded.broadcast, ordered = excluded.ordered`,
+		quote(in.schema(), "subscription"), strings.Join(values, ",\n  "))
+}
+
+// withModes adds the modes that subscriptions in the database have to the
+// definitions of their channels. So a process whose declarations are older than
+// another's doesn't take away what that one needs.
+func (in Installer) withModes(ctx context.Context, p gorm.ConnPool, defs []Definition) ([]Definition, error) {
+	subs, err := in.subscriptions(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	for i := range defs {
+		d := &defs[i]
+		if !d.Durable && !d.Broadcast {
+			d.Broadcast = true
+		}
+		for _, s := range subs {
+			if s.Channel == d.Channel {
+				d.Durable, d.Broadcast = d.Durable || !s.Broadcast, d.Broadcast || s.Broadcast
+			}
+		}
+	}
+	return defs, nil
+}

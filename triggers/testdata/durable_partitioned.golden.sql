@@ -1,0 +1,78 @@
+-- channel "events": delete on "public"."events"
+CREATE OR REPLACE FUNCTION "pubsub"."events_delete_bb941f4d"() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET bytea_output = 'hex'
+SET extra_float_digits = 1
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'postgres'
+SET standard_conforming_strings = on
+SET transform_null_equals = off
+AS $pubsub$
+-- made by pubsub for GORM; changes are undone by its Migrate
+#variable_conflict use_column
+DECLARE
+  items text := '';
+  item text;
+  size integer := 0;
+BEGIN
+  INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
+    SELECT pubsub_subscription.id, 'delete', CASE WHEN pg_column_size(old) > 100000000 THEN "pubsub"."json_of"(old) ELSE row_to_json(old) END, NULLIF(current_setting('pubsub.context', true), ''),
+      CASE WHEN pubsub_subscription.ordered THEN COALESCE(hashtextextended((((CASE WHEN pg_column_size(old) > 100000000 THEN "pubsub"."json_of"(old) ELSE row_to_json(old) END) -> 'id')::text) COLLATE "C", 0), 0) END, NULL
+    FROM "pubsub"."subscription" AS pubsub_subscription
+    WHERE pubsub_subscription.channel = 'events' AND NOT pubsub_subscription.broadcast;
+  IF FOUND AND NOT pg_try_advisory_xact_lock_shared(1886741095, -2044454983) THEN
+    size := "pubsub"."wake"('events');
+  END IF;
+  RETURN NULL;
+END
+$pubsub$;
+
+REVOKE ALL ON FUNCTION "pubsub"."events_delete_bb941f4d"() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER "pubsub_events_delete"
+AFTER DELETE ON "public"."events"
+FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_delete_bb941f4d"();
+
+COMMENT ON TRIGGER "pubsub_events_delete" ON "public"."events" IS 'pubsub 559767c2 events';
+
+-- channel "events": update on "public"."events"
+CREATE OR REPLACE FUNCTION "pubsub"."events_update_bb941f4d"() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET bytea_output = 'hex'
+SET extra_float_digits = 1
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'postgres'
+SET standard_conforming_strings = on
+SET transform_null_equals = off
+AS $pubsub$
+-- made by pubsub for GORM; changes are undone by its Migrate
+#variable_conflict use_column
+DECLARE
+  items text := '';
+  item text;
+  size integer := 0;
+BEGIN
+  INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
+    SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size(old) + pg_column_size(new) > 100000000 THEN "pubsub"."json_pair"(old, new) ELSE json_build_array(old, new) END, NULLIF(current_setting('pubsub.context', true), ''),
+      CASE WHEN pubsub_subscription.ordered THEN COALESCE(hashtextextended((((CASE WHEN pg_column_size(old) + pg_column_size(new) > 100000000 THEN "pubsub"."json_pair"(old, new) ELSE json_build_array(old, new) END) -> 1 -> 'id')::text) COLLATE "C", 0), 0) END, NULL
+    FROM "pubsub"."subscription" AS pubsub_subscription
+    WHERE pubsub_subscription.channel = 'events' AND NOT pubsub_subscription.broadcast;
+  IF FOUND AND NOT pg_try_advisory_xact_lock_shared(1886741095, -2044454983) THEN
+    size := "pubsub"."wake"('events');
+  END IF;
+  RETURN NULL;
+END
+$pubsub$;
+
+REVOKE ALL ON FUNCTION "pubsub"."events_update_bb941f4d"() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER "pubsub_events_update"
+AFTER UPDATE ON "public"."events"
+FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_update_bb941f4d"();
+
+COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub 604699e1 events';
+

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -35,6 +36,8 @@ type consumer struct {
 		sync.Mutex
 		events []event // whose functions have ended their goroutines
 	}
+
+	failures func(error) // gets what functions return; optional
 
 	running, handled, failed, dead, late atomic.Int64
 	outage                               atomic.Int64 // attempts to reach the database that failed in a row
@@ -154,13 +157,7 @@ func (c *consumer) stopping() bool {
 // round handles a batch and returns how many events it took. A database that
 // doesn't answer is waited for.
 func (c *consumer) round(ctx context.Context) int {
-	var n int
-	var err error
-	if c.sub.lease > 0 {
-		n, err = c.leased(ctx)
-	} else {
-		n, err = c.batch(ctx)
-	}
+	n, err := c.once(ctx)
 	if err == nil {
 		c.outage.Store(0)
 		return n
@@ -180,6 +177,14 @@ func (c *consumer) round(ctx context.Context) int {
 	case <-ctx.Done():
 	}
 	return 0
+}
+
+// once handles a batch and returns how many events it took.
+func (c *consumer) once(ctx context.Context) (int, error) {
+	if c.sub.lease > 0 {
+		return c.leased(ctx)
+	}
+	return c.batch(ctx)
 }
 
 // claimed learns what a claim has found, and asks for help when there is more.
@@ -304,6 +309,9 @@ func split(ctx context.Context, handle Handler, messages []Message, deliver Deli
 // report logs a failure. The event's content is not logged.
 func (c *consumer) report(e *event, err error, again bool, pause time.Duration) {
 	c.failed.Add(1)
+	if c.failures != nil {
+		c.failures(fmt.Errorf("event %d, attempt %d: %w", e.id, e.failed+1, err))
+	}
 	attributes := []any{"event_id", e.id, "attempt", e.failed + 1, "error", err}
 	if e.op != "" {
 		attributes = append(attributes, "op", e.op)

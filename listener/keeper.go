@@ -64,8 +64,8 @@ func (k *keeper) bury(ctx context.Context) error {
 	return nil
 }
 
-// sweep removes events whose subscription is gone: a transaction that began
-// before may still have stored some.
+// sweep puts events among the dead letters whose subscription is gone: a
+// transaction that began before that may have stored some since.
 func (k *keeper) sweep(ctx context.Context) error {
 	_, err := k.pool.ExecContext(ctx, fmt.Sprintf(`WITH RECURSIVE present AS (
   (SELECT subscription_id FROM %[1]s WHERE run_at IS NULL ORDER BY subscription_id LIMIT 1)
@@ -73,11 +73,17 @@ func (k *keeper) sweep(ctx context.Context) error {
   SELECT (SELECT e.subscription_id FROM %[1]s AS e WHERE e.run_at IS NULL AND e.subscription_id > p.subscription_id ORDER BY e.subscription_id LIMIT 1)
   FROM present AS p WHERE p.subscription_id IS NOT NULL
 )
-DELETE FROM %[1]s WHERE run_at IS NULL AND subscription_id IN (
-  SELECT p.subscription_id FROM present AS p WHERE p.subscription_id IS NOT NULL
-    AND NOT EXISTS (SELECT FROM %[2]s AS s WHERE s.id = p.subscription_id))`, k.event, k.subscription))
+, gone AS (
+  DELETE FROM %[1]s WHERE run_at IS NULL AND subscription_id IN (
+    SELECT p.subscription_id FROM present AS p WHERE p.subscription_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM %[2]s AS s WHERE s.id = p.subscription_id))
+  RETURNING *
+)
+INSERT INTO %[3]s (id, subscription, channel, op, payload, context, key, attempt, error, created_at)
+SELECT id, 'removed ' || subscription_id, '', op, payload, context, key, attempt, 'the subscription was removed while a transaction stored this', created_at FROM gone`,
+		k.event, k.subscription, k.dead))
 	if err != nil {
-		return fmt.Errorf("remove what subscriptions have left: %w", err)
+		return fmt.Errorf("set aside what subscriptions have left: %w", err)
 	}
 	return nil
 }

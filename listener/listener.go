@@ -135,6 +135,9 @@ func (l *Listener) Run(ctx context.Context, channels ...string) error {
 	if err != nil {
 		return ended(ctx, err)
 	}
+	l.mu.Lock()
+	l.workers, l.consumers = r.workers, r.consumers
+	l.mu.Unlock()
 	c := newCrew(l.config, r)
 	if conn == nil {
 		l.poll()
@@ -240,6 +243,9 @@ func (l *Listener) open(ctx context.Context, channels []string) (*run, error) {
 		return nil, err
 	}
 	ids, err := l.subscribe(ctx, subs)
+	if err == nil && len(ids) > 0 {
+		err = l.orphans(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -272,9 +278,6 @@ func (l *Listener) open(ctx context.Context, channels []string) (*run, error) {
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.workers, l.consumers = r.workers, r.consumers
 	return r, nil
 }
 
@@ -323,4 +326,22 @@ func (l *Listener) subscribe(ctx context.Context, subs []bound) (map[string]int3
 		return nil, err
 	}
 	return subscriptionIDs(ctx, l.config.Pool, l.config.Schema)
+}
+
+// orphans warns of events that wait for what nothing declares.
+func (l *Listener) orphans(ctx context.Context) error {
+	declared := map[string]bool{}
+	for _, s := range l.config.Registry.Subscriptions() {
+		declared[s.name] = !s.broadcast
+	}
+	names, err := waiting(ctx, l.config.Pool, l.config.Schema)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !declared[name] {
+			l.config.Logger.Warn("events wait for a subscription that nothing declares: Rename it when its function was renamed, or Prune it", "subscription", name)
+		}
+	}
+	return nil
 }

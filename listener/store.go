@@ -309,3 +309,23 @@ func subscriptionIDs(ctx context.Context, pool gorm.ConnPool, schema string) (ma
 	}
 	return ids, errors.Join(rows.Err(), rows.Close())
 }
+
+// waiting returns the names of the subscriptions that have ready events.
+func waiting(ctx context.Context, pool gorm.ConnPool, schema string) ([]string, error) {
+	rows, err := pool.QueryContext(ctx, fmt.Sprintf(`SELECT s.name FROM %s AS s
+WHERE EXISTS (SELECT FROM %s AS e WHERE e.subscription_id = s.id AND e.run_at IS NULL) ORDER BY s.name`,
+		pgx.Identifier{schema, "subscription"}.Sanitize(), pgx.Identifier{schema, "event"}.Sanitize()))
+	if err != nil {
+		return nil, fmt.Errorf("look for events: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var names []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, fmt.Errorf("look for events: %w", err)
+		}
+		names = append(names, name)
+	}
+	return names, errors.Join(rows.Err(), rows.Close())
+}

@@ -87,6 +87,25 @@ func (p *Plugin) Prune(ctx context.Context) ([]triggers.Item, error) {
 	return p.installer.Prune(ctx, db, defs)
 }
 
+// PruneSubscriptions removes the subscriptions that nothing declares, with the
+// events that wait for them, and returns their state at that moment. Another
+// application that shares the schema would lose its own.
+func (p *Plugin) PruneSubscriptions(ctx context.Context) ([]listener.Status, error) {
+	db, defs, subs, err := p.use()
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(subs))
+	for i, s := range subs {
+		names[i] = s.Name
+	}
+	pruned, err := listener.NewQueue(plainPool(db), p.installer.Schema).Prune(ctx, names)
+	if err != nil || len(pruned) == 0 {
+		return pruned, err
+	}
+	return pruned, p.install(ctx, db, defs, subs) // triggers may have less to do
+}
+
 // Enable switches the channel's triggers on again after Disable.
 func (p *Plugin) Enable(ctx context.Context, channel string) error {
 	db, defs, _, err := p.use()

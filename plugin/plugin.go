@@ -242,6 +242,25 @@ func (p *Plugin) Health() listener.Health {
 	return p.listener.Health()
 }
 
+// Queue returns the durable queue, to look into and to look after.
+func (p *Plugin) Queue() (*listener.Queue, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.db == nil {
+		return nil, ErrNotUsed
+	}
+	return listener.NewQueue(plainPool(p.db), p.installer.Schema), nil
+}
+
+// Drain handles what waits in the durable queue, in the caller's goroutine, and
+// returns how many events it took. See listener.Listener.Drain.
+func (p *Plugin) Drain(ctx context.Context) (int, error) {
+	if _, _, _, err := p.use(); err != nil {
+		return 0, err
+	}
+	return p.listener.Drain(ctx)
+}
+
 // wrapDialector makes db's AutoMigrate and CreateTable install triggers. It
 // reports false for a dialector that isn't of gorm.io/driver/postgres.
 func wrapDialector(db *gorm.DB, p *Plugin) bool {

@@ -18,14 +18,15 @@ import (
 // there. It is called once, when a command runs.
 type Open func(ctx context.Context) (*pubsub.Plugin, error)
 
-// New returns the command "pubsub" with the commands listen, migrate and
-// channels. They end cleanly when the command's context does, which the
+// New returns the command "pubsub" with the commands listen, migrate, channels,
+// status, dead, redrive, pause, resume and rename. They end cleanly when the command's context does, which the
 // application gives with ExecuteContext.
 func New(open Open) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "pubsub",
 		Short: "Listen to changes of models, and look after their triggers",
 	}
-	root.AddCommand(newListen(open), newMigrate(open), newChannels(open))
+	root.AddCommand(newListen(open), newMigrate(open), newChannels(open),
+		newStatus(open), newDead(open), newRedrive(open), newPause(open), newResume(open), newRename(open))
 	return root
 }

@@ -166,7 +166,7 @@ func TestCommands(t *testing.T) {
 		names = append(names, sub.Name())
 		require.NotEmpty(t, sub.Short)
 	}
-	require.ElementsMatch(t, []string{"listen", "migrate", "channels"}, names)
+	require.ElementsMatch(t, []string{"listen", "migrate", "channels", "status", "dead", "redrive", "pause", "resume", "rename"}, names)
 
 	// At the top of an application's own.
 	top := &cobra.Command{Use: "app"}

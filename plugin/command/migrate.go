@@ -39,7 +39,7 @@ func newMigrate(open Open) *cobra.Command {
 	}
 	c.Flags().BoolVar(&sql, "sql", false, "print the SQL instead of running it")
 	c.Flags().BoolVar(&check, "check", false, "change nothing, and fail when something is missing, outdated or disabled")
-	c.Flags().BoolVar(&prune, "prune", false, "drop the triggers that nothing declares any more, too")
+	c.Flags().BoolVar(&prune, "prune", false, "drop the triggers and subscriptions, with their events, that nothing declares any more, too")
 	c.MarkFlagsMutuallyExclusive("sql", "check", "prune")
 	return c
 }
@@ -58,6 +58,13 @@ func migrate(cmd *cobra.Command, p *pubsub.Plugin, prune bool) error {
 	}
 	var orphans []triggers.Item
 	if prune {
+		pruned, err := p.PruneSubscriptions(cmd.Context())
+		if err != nil {
+			return err
+		}
+		for _, s := range pruned {
+			fmt.Fprintf(out, "dropped: subscription %q on channel %q with %d events\n", s.Name, s.Channel, s.Ready+s.Scheduled)
+		}
 		if orphans, err = p.Prune(cmd.Context()); err != nil {
 			return err
 		}

@@ -3,9 +3,9 @@
 //
 //	func TestWelcomePost(t *testing.T) {
 //		db := pubsubtest.Open(t, pubsubtest.Models(&Author{}, &Post{}))
-//		pubsubtest.Listen(t, db)
 //		require.NoError(t, db.Create(&Author{Name: "Ada"}).Error)
-//		require.Eventually(t, func() bool { … }, time.Second, time.Millisecond)
+//		pubsubtest.Drain(t, db) // runs the durable listeners, now
+//		require.NoError(t, db.First(&Post{}).Error)
 //	}
 //
 // The server comes from DATABASE_URL if that is set, else from Postgres
@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -192,4 +193,33 @@ func Listen(t testing.TB, db *gorm.DB, channels ...string) (stop func()) {
 		t.Fatalf("pubsubtest: listen: not ready within %s", limit)
 	}
 	return stop
+}
+
+// Drain handles, now and in the test's goroutine, what waits in the durable queue,
+// and what that causes. It fails the test when a function returns an error or
+// panics. A function may use the test's require.
+func Drain(t testing.TB, db *gorm.DB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if _, err := Of(t, db).Drain(ctx); err != nil {
+		t.Fatalf("pubsubtest: drain: %v", err)
+	}
+}
+
+// Events returns what waits in the durable queue, in the order in which it was
+// stored.
+func Events(t testing.TB, db *gorm.DB) []listener.StoredEvent {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	queue, err := Of(t, db).Queue()
+	if err != nil {
+		t.Fatalf("pubsubtest: %v", err)
+	}
+	events, err := queue.Events(ctx, "", math.MaxInt32)
+	if err != nil {
+		t.Fatalf("pubsubtest: %v", err)
+	}
+	return events
 }

@@ -1,0 +1,47 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Drain handles what waits in the queue, in the caller's goroutine, until nothing
+// is ready any more, and returns how many events it took. What functions cause
+// meanwhile is handled, too; what is scheduled for later is left. It needs no
+// listening connection, and broadcasts are no part of it.
+//
+// The error joins those of the functions; their events are tried again or are dead
+// letters, as ever. Drain is for tests, and for programs that run now and then.
+func (l *Listener) Drain(ctx context.Context) (int, error) {
+	r, err := l.open(ctx, nil)
+	if err != nil {
+		return 0, err
+	}
+	var failures []error
+	for _, c := range r.consumers {
+		c.failures = func(err error) { failures = append(failures, fmt.Errorf("listener %q: %w", c.sub.name, err)) }
+	}
+	total := 0
+	for {
+		if _, _, err := r.store.promote(ctx, l.config.Pool); err != nil {
+			return total, errors.Join(append(failures, err)...)
+		}
+		pass := 0
+		for _, c := range r.consumers {
+			for {
+				n, err := c.once(ctx)
+				if err != nil {
+					return total, errors.Join(append(failures, err)...)
+				}
+				if n == 0 {
+					break
+				}
+				pass += n
+			}
+		}
+		if total += pass; pass == 0 {
+			return total, errors.Join(failures...)
+		}
+	}
+}

@@ -207,7 +207,7 @@ func requireStories(t *testing.T, out string) {
 	for _, text := range []string{
 		"Postgres: ", "Listening: ",
 		"\n1. ", "post_reads_per_date: post 12: 1 on ", "post_reads_per_date: post 12: 2 on ", "post_reads_per_date: post 7: 1 on ",
-		"\n2. ", "creating the first post of Paul", "creating the first post of Ada", "creating the first post of Grace",
+		"\n2. ",
 		`in the table: Paul's "Welcome! This is your first post"`, "in the table: Ada's ", "in the table: Grace's ",
 		"\n3. ", `"username":"jane"`, `"email":"jane@example.org"`,
 		", 0 failed.",
@@ -230,7 +230,9 @@ func TestPlainRun(t *testing.T) {
 	requireStories(t, out)
 	require.Contains(t, out, "Listening: author_insert, post_reads_per_date, user_details")
 	require.Contains(t, out, "Done: 8 events handled, 0 failed.")
-	require.Equal(t, 1, strings.Count(out, "creating the first post of Ada"))
+	for _, name := range []string{"Paul", "Ada", "Grace"} {
+		require.Equal(t, 1, strings.Count(out, "creating the first post of "+name))
+	}
 	require.Less(t, time.Since(began), 20*time.Second)
 	require.Empty(t, leftovers(t, p))
 }
@@ -244,10 +246,10 @@ func TestPlainRunOnAGivenDatabase(t *testing.T) {
 		requireStories(t, out)
 	}
 	conn := connect(t, url)
-	var posts, slugs int
-	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*), count(DISTINCT slug) FROM example.posts").Scan(&posts, &slugs))
+	var posts, authors int
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*), count(DISTINCT author_id) FROM example.posts").Scan(&posts, &authors))
 	require.Equal(t, 6, posts)
-	require.Equal(t, 6, slugs)
+	require.Equal(t, 6, authors)
 }
 
 func TestPlainRunFails(t *testing.T) {
@@ -301,8 +303,9 @@ func TestThreeTerminals(t *testing.T) {
 	status, out, problems := run(t, address)
 	require.Zero(t, status, "%s%s", out, problems)
 	requireStories(t, out)
-	for _, name := range []string{"Paul", "Ada", "Grace"} {
-		listen.await(t, "creating the first post of "+name)
+	for _, name := range []string{"Paul", "Ada", "Grace"} { // one of the two has done it
+		text := "creating the first post of " + name
+		require.Eventually(t, func() bool { return strings.Count(out+listen.output(), text) == 1 }, limit, time.Millisecond, text)
 	}
 	require.NoError(t, listen.cmd.Process.Signal(os.Interrupt))
 	status, out, problems = listen.status(t)
@@ -326,8 +329,10 @@ func TestListen(t *testing.T) {
 	execute(t, conn, "INSERT INTO example.users (username, email) VALUES ('jane', 'jane@example.org')")
 	execute(t, conn, "UPDATE example.users SET email = 'j@example.org'")
 	execute(t, conn, `NOTIFY post_reads_per_date, '{"PostID": 12, "Date": "2026-01-01"}'`)
-	first.await(t, "creating the first post of Ada")
-	for _, text := range []string{"creating the first post of Ada", "jane@example.org", `"email":"j@example.org"`, "post 12: 1 on 2026-01-01"} {
+	require.Eventually(t, func() bool {
+		return strings.Count(first.output()+second.output(), "creating the first post of Ada") == 1
+	}, limit, time.Millisecond)
+	for _, text := range []string{"jane@example.org", `"email":"j@example.org"`, "post 12: 1 on 2026-01-01"} {
 		// In no certain order: each subscription has a goroutine of its own.
 		require.Eventually(t, func() bool { return strings.Contains(second.output(), text) }, limit, time.Millisecond, text)
 	}
@@ -356,7 +361,7 @@ func TestListen(t *testing.T) {
 	}
 	require.NotContains(t, first.output(), "jane")
 	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM example.posts").Scan(&posts))
-	require.Equal(t, 1, posts, "two processes have got the event, and made one post")
+	require.Equal(t, 1, posts, "one of two processes has got the event")
 	require.Eventually(t, func() bool { // a session ends soon after its process
 		_, out, _ := run(t, address, "channels")
 		return !strings.Contains(out, "pubsub listener")
@@ -373,7 +378,7 @@ func TestListenFails(t *testing.T) {
 		require.Contains(t, problems, `"nope"`)
 		require.Contains(t, problems, "author_insert, post_reads_per_date, user_details")
 	})
-	for _, name := range []string{"listen", "channels", "migrate"} {
+	for _, name := range []string{"listen", "channels", "migrate", "status", "dead"} {
 		t.Run("NoDatabase/"+name, func(t *testing.T) {
 			t.Parallel()
 			status, out, problems := run(t, "", name)

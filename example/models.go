@@ -19,12 +19,11 @@ type Author struct {
 	Name string
 }
 
-// Post is written by an author. Slug keeps a post from being created twice.
+// Post is written by an author.
 type Post struct {
 	ID       int64
 	AuthorID int64
 	Author   Author
-	Slug     string `gorm:"uniqueIndex"`
 	Content  string
 	Date     time.Time `gorm:"type:date"`
 }

@@ -3,7 +3,7 @@
 // from a line typed into psql, since triggers in Postgres report it.
 //
 //	func init() {
-//		hooks.OnInsert(&Author{}, createFirstPost, hooks.Broadcast())
+//		hooks.OnInsert(&Author{}, createFirstPost)
 //	}
 //
 //	func createFirstPost(ctx context.Context, tx *gorm.DB, p hooks.TriggerPayload[Author]) error {
@@ -16,9 +16,11 @@
 //
 // # Delivery
 //
-// With Broadcast, every process that is listening gets each event, at most
-// once; see package listener for what that means. Durable delivery is not
-// there yet, and a declaration without Broadcast is refused by db.Use.
+// By default delivery is durable: an event is stored with the write that caused
+// it, and one process of all that listen calls the function in the transaction
+// that removes it, at least once, with exactly one effect. With Broadcast, every
+// process that is listening gets each event, at most once. See package listener
+// for what both mean.
 //
 // # Mistakes
 //

@@ -37,13 +37,13 @@ func paid(_ context.Context, _ *gorm.DB, p hooks.TriggerPayload[Order]) error {
 // The declarators, in a registry of their own.
 func Example() {
 	in := hooks.In(hooks.NewRegistry())
-	hooks.OnInsert(&Author{}, show, hooks.Broadcast(), in)
-	hooks.OnUpdate(&Author{}, show, hooks.Broadcast(), in, hooks.Columns("name", "email")) // updates that change one of them
-	hooks.OnSave(&Order{}, paid, hooks.Broadcast(), in, hooks.When("NEW.status = 'paid'")) // insert or update
-	hooks.OnDelete(&Author{}, show, hooks.Broadcast(), in)
-	hooks.OnSoftDelete(&Author{}, show, hooks.Broadcast(), in) // deleted_at becomes set
-	hooks.OnTruncate(&Author{}, show, hooks.Broadcast(), in)
-	hooks.On(&Author{}, triggers.Insert|triggers.Delete, show, hooks.Broadcast(), in)
+	hooks.OnInsert(&Author{}, show, in)
+	hooks.OnUpdate(&Author{}, show, in, hooks.Columns("name", "email")) // updates that change one of them
+	hooks.OnSave(&Order{}, paid, in, hooks.When("NEW.status = 'paid'")) // insert or update
+	hooks.OnDelete(&Author{}, show, in)
+	hooks.OnSoftDelete(&Author{}, show, in) // deleted_at becomes set
+	hooks.OnTruncate(&Author{}, show, in)
+	hooks.On(&Author{}, triggers.Insert|triggers.Delete, show, in)
 	// Output:
 }
 

@@ -8,7 +8,7 @@
 //	)
 //
 //	func init() {
-//		hooks.OnInsert(&Author{}, createFirstPost, hooks.Broadcast())
+//		hooks.OnInsert(&Author{}, createFirstPost)
 //	}
 //
 //	func main() {

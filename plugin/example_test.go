@@ -29,7 +29,7 @@ type Post struct {
 var postCreated = make(chan struct{})
 
 func init() {
-	hooks.OnInsert(&Author{}, createFirstPost, hooks.Broadcast())
+	hooks.OnInsert(&Author{}, createFirstPost)
 }
 
 func createFirstPost(ctx context.Context, tx *gorm.DB, p hooks.TriggerPayload[Author]) error {
@@ -86,7 +86,7 @@ func Example_typedChannel() {
 	defer done()
 
 	registry := hooks.NewRegistry()
-	postReads := listener.NewChannel[PostRead]("post_reads_per_date", listener.Broadcast(), listener.In(registry))
+	postReads := listener.NewChannel[PostRead]("post_reads_per_date", listener.In(registry))
 	heard := make(chan PostRead)
 	postReads.Listen(func(_ context.Context, _ *gorm.DB, r PostRead) error {
 		heard <- r

@@ -34,27 +34,24 @@ func plain(tx *gorm.DB) gorm.ConnPool {
 }
 
 // batch claims events and handles them in the transaction that removes them. It
-// returns how many it claimed. When a function fails, the transaction is rolled
-// back, and the events are handled one by one.
-func (c *consumer) batch(ctx context.Context) (int, error) {
-	asked, from := c.pace.next(), c.mark.from(time.Now())
+// returns how many it claimed, and whether there may be more. When a function
+// fails, the transaction is rolled back, and the events are handled one by one.
+func (c *consumer) batch(ctx context.Context) (n int, more bool, err error) {
+	asked := c.pace.next()
+	from := c.mark.from(time.Now(), asked)
 	tx, err := c.begin(ctx)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	defer tx.Rollback() // after a commit it does nothing
 	start := time.Now()
 	events, err := c.store.claim(ctx, plain(tx), c, from, asked)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	c.claimed(from, events, asked, time.Since(start))
+	more = c.claimed(from, events, asked, time.Since(start))
 	if len(events) == 0 {
-		tx.Rollback()
-		if from > 0 { // there may be some below the mark
-			return c.batch(ctx)
-		}
-		return 0, nil
+		return 0, more, nil
 	}
 
 	start = time.Now()
@@ -68,18 +65,18 @@ func (c *consumer) batch(ctx context.Context) (int, error) {
 	switch {
 	case t.err == nil && err == nil:
 		c.count(t)
-		return len(events), nil
+		return len(events), more || len(t.left) > 0, nil
 	case ctx.Err() != nil:
-		return 0, ctx.Err()
+		return 0, false, ctx.Err()
 	case t.err == nil && !definite(err) && !errors.Is(err, sql.ErrTxDone):
 		// Whether it was committed is not known; what wasn't is claimed again.
 		c.mark.back()
-		return 0, fmt.Errorf("commit: %w", err)
+		return 0, false, fmt.Errorf("commit: %w", err)
 	}
 	tx.Rollback()
 	c.mark.back()
 	c.pace.failed()
-	return len(events), c.oneByOne(ctx, events)
+	return len(events), true, c.oneByOne(ctx, events)
 }
 
 // settle does in the transaction what has to be done with events that were not

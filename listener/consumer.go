@@ -43,22 +43,25 @@ type consumer struct {
 	outage                               atomic.Int64 // attempts to reach the database that failed in a row
 }
 
-// How long a worker that found nothing waits until it looks again.
+// How long a worker waits until it looks again.
 const (
 	slowPoll  = 5 * time.Second        // when writers will wake it
-	firstPoll = 2 * time.Millisecond   // when they won't: growing,
-	busyPoll  = 100 * time.Millisecond // as long as only a transaction is in the way,
+	firstPoll = 2 * time.Millisecond   // when they won't: growing as long as nothing is found,
+	busyPoll  = 100 * time.Millisecond // if only a transaction is in the way,
 	blindPoll = time.Second            // without a listening connection
-	// settled is how long a worker may be busy before writers are told that
-	// nobody sleeps. Events that come one by one don't move the gate.
-	settled = 5 * time.Millisecond
+	// calm is how long a worker must have slept to count as idle, and busy how
+	// long it must not have been idle before writers are told that nobody sleeps.
+	// Events that come one by one, at up to some hundred a second, are notified
+	// of and handled at once; of more than that a worker takes several at a time.
+	calm = 5 * time.Millisecond
+	busy = 20 * time.Millisecond
 )
 
 // run works until the soft stop: the first worker of the subscription, which
 // sleeps at the gate.
 func (c *consumer) run(ctx context.Context) {
-	relies, woken, pause := false, false, firstPoll
-	var since time.Time // when the worker last slept
+	relies, woken, pause := false, false, busyPoll
+	var idle time.Time // when the worker was last idle
 	defer func() {
 		if relies {
 			c.gate.rise(!woken)
@@ -66,32 +69,37 @@ func (c *consumer) run(ctx context.Context) {
 	}()
 	for !c.stopping() {
 		epoch := c.gate.now()
-		if c.round(ctx) > 0 {
-			if pause = firstPoll; relies && time.Since(since) > settled {
-				relies = false
-				c.gate.rise(!woken)
-			}
-			continue
-		}
-		switch reachable := true; {
-		case relies && !c.gate.armed():
-			relies = false
-			c.gate.rise(false)
+		n, more := c.round(ctx)
+		switch {
+		case relies && (!c.gate.armed() || n > 0 && time.Since(idle) > busy):
+			relies, pause = false, firstPoll
+			c.gate.rise(!woken)
+		case more:
 		case relies:
+			// Whatever was stored since the claim changes the epoch.
+			slept := time.Now()
 			if woken = c.gate.wait(epoch, slowPoll, c.stop); !woken {
 				c.gate.doubt()
 			}
-			since = time.Now()
+			if time.Since(slept) > calm {
+				idle = time.Now()
+			}
+		case n > 0:
+			pause = firstPoll
+			c.gate.wait(epoch, pause, c.stop)
 		default:
-			if relies, reachable = c.gate.arm(); relies {
-				since = time.Now()
-				break // to look once more
+			limit := busyPoll
+			if pause > calm {
+				var reachable bool
+				if relies, reachable = c.gate.arm(); relies {
+					idle = time.Now()
+					break // to look once more
+				}
+				if !reachable {
+					limit = blindPoll
+				}
 			}
 			c.gate.wait(epoch, pause, c.stop)
-			limit := busyPoll
-			if !reachable {
-				limit = blindPoll
-			}
 			pause = min(2*pause, limit)
 		}
 	}
@@ -137,7 +145,8 @@ func (c *consumer) assist(ctx context.Context) {
 	for {
 		select {
 		case <-c.more:
-			for !c.stopping() && c.round(ctx) > 0 { //nolint:revive // the work is in the condition
+			for more := true; more && !c.stopping(); {
+				_, more = c.round(ctx)
 			}
 		case <-c.stop:
 			return
@@ -154,16 +163,16 @@ func (c *consumer) stopping() bool {
 	}
 }
 
-// round handles a batch and returns how many events it took. A database that
-// doesn't answer is waited for.
-func (c *consumer) round(ctx context.Context) int {
-	n, err := c.once(ctx)
+// round handles a batch, and returns how many events it took and whether there
+// may be more. A database that doesn't answer is waited for.
+func (c *consumer) round(ctx context.Context) (n int, more bool) {
+	n, more, err := c.once(ctx)
 	if err == nil {
 		c.outage.Store(0)
-		return n
+		return n, more
 	}
 	if ctx.Err() != nil {
-		return 0
+		return 0, false
 	}
 	times := c.outage.Add(1)
 	if times == 1 {
@@ -176,19 +185,21 @@ func (c *consumer) round(ctx context.Context) int {
 	case <-c.stop:
 	case <-ctx.Done():
 	}
-	return 0
+	return 0, true
 }
 
-// once handles a batch and returns how many events it took.
-func (c *consumer) once(ctx context.Context) (int, error) {
+// once handles a batch, and returns how many events it took and whether there may
+// be more.
+func (c *consumer) once(ctx context.Context) (n int, more bool, err error) {
 	if c.sub.lease > 0 {
 		return c.leased(ctx)
 	}
 	return c.batch(ctx)
 }
 
-// claimed learns what a claim has found, and asks for help when there is more.
-func (c *consumer) claimed(from int64, events []event, asked int, cost time.Duration) {
+// claimed learns what a claim has found, and asks for help when there is more. It
+// returns whether there may be.
+func (c *consumer) claimed(from int64, events []event, asked int, cost time.Duration) (more bool) {
 	full := len(events) >= asked
 	last := int64(0)
 	if len(events) > 0 {
@@ -198,6 +209,7 @@ func (c *consumer) claimed(from int64, events []event, asked int, cost time.Dura
 	if full {
 		c.askForHelp()
 	}
+	return full || from > 0 // below the mark
 }
 
 func (c *consumer) askForHelp() {

@@ -30,14 +30,13 @@ func (l *Listener) Drain(ctx context.Context) (int, error) {
 		pass := 0
 		for _, c := range r.consumers {
 			for {
-				n, err := c.once(ctx)
+				n, more, err := c.once(ctx)
 				if err != nil {
 					return total, errors.Join(append(failures, err)...)
 				}
-				if n == 0 {
+				if pass += n; !more {
 					break
 				}
-				pass += n
 			}
 		}
 		if total += pass; pass == 0 {

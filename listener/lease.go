@@ -12,25 +12,21 @@ import (
 )
 
 // leased claims events for the lease's time and handles them outside of a
-// transaction. It returns how many it claimed.
-func (c *consumer) leased(ctx context.Context) (int, error) {
-	asked, from := c.pace.next(), c.mark.from(time.Now())
+// transaction. It returns how many it claimed, and whether there may be more.
+func (c *consumer) leased(ctx context.Context) (n int, more bool, err error) {
+	asked := c.pace.next()
+	from := c.mark.from(time.Now(), asked)
 	l := &lease{consumer: c, number: rand.Int64()} //nolint:gosec // tells leases apart
 	start := time.Now()
-	var err error
 	if l.pending, err = c.store.lease(ctx, c.pool, c, from, asked, l.number); err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	c.claimed(from, l.pending, asked, time.Since(start))
-	n := len(l.pending)
-	if n == 0 {
-		if from > 0 { // there may be some below the mark
-			return c.leased(ctx)
-		}
-		return 0, nil
+	more = c.claimed(from, l.pending, asked, time.Since(start))
+	n = len(l.pending)
+	if n > 0 {
+		l.handle(ctx, min(asked, n))
 	}
-	l.handle(ctx, min(asked, n))
-	return n, nil
+	return n, more || len(l.pending) > 0, nil
 }
 
 // lease is a batch of events that is reserved for a worker. What is held is

@@ -70,14 +70,20 @@ const (
 	resetShare = 20 // of the time goes into walks from the beginning, at most: 1/20
 )
 
-// from returns where the next claim begins.
-func (m *mark) from(now time.Time) int64 {
+// from returns where the next claim, of so many events, begins. One that another
+// worker makes meanwhile begins as many further on: numbers being what they are,
+// it leaves nothing out, and hardly meets what this one is taking.
+func (m *mark) from(now time.Time, asked int) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if now.Sub(m.reset) >= max(m.every, resetEvery) {
 		m.after, m.reset = 0, now
 	}
-	return m.after
+	after := m.after
+	if after > 0 {
+		m.after += int64(asked)
+	}
+	return after
 }
 
 // claimed learns what a claim that began at from has found: up to last, and

@@ -313,7 +313,7 @@ func subscriptionIDs(ctx context.Context, pool gorm.ConnPool, schema string) (ma
 // waiting returns the names of the subscriptions that have ready events.
 func waiting(ctx context.Context, pool gorm.ConnPool, schema string) ([]string, error) {
 	rows, err := pool.QueryContext(ctx, fmt.Sprintf(`SELECT s.name FROM %s AS s
-WHERE EXISTS (SELECT FROM %s AS e WHERE e.subscription_id = s.id AND e.run_at IS NULL) ORDER BY s.name`,
+CROSS JOIN LATERAL (SELECT FROM %s AS e WHERE e.subscription_id = s.id AND e.run_at IS NULL ORDER BY e.id LIMIT 1) AS first ORDER BY s.name`,
 		pgx.Identifier{schema, "subscription"}.Sanitize(), pgx.Identifier{schema, "event"}.Sanitize()))
 	if err != nil {
 		return nil, fmt.Errorf("look for events: %w", err)

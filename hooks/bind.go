@@ -47,8 +47,8 @@ func (d *declaration[M]) bind(db *gorm.DB) (listener.Binding, error) {
 		return listener.Binding{}, err
 	}
 	open := func(ctx context.Context, db *gorm.DB, log *slog.Logger) (listener.Handler, error) {
-		r := &rows[M]{handler: d.handler, several: d.several, schema: stmt.Schema, pool: db.Statement.ConnPool, table: def.Table, log: log}
-		if err := r.load(ctx, 0); err != nil {
+		r := &rows[M]{handler: d.handler, several: d.several, schema: stmt.Schema, table: def.Table, log: log}
+		if err := r.load(ctx, db.Statement.ConnPool, 0); err != nil {
 			return nil, err
 		}
 		if d.several != nil {

@@ -23,7 +23,6 @@ type rows[M any] struct {
 	handler Handler[M]
 	several BatchHandler[M]
 	schema  *schema.Schema
-	pool    gorm.ConnPool
 	table   string // quoted
 	log     *slog.Logger
 
@@ -63,12 +62,12 @@ const (
 )
 
 // load reads the table's columns and compiles the decoder.
-func (r *rows[M]) load(ctx context.Context, generation int64) error {
-	columns, err := row.Columns(ctx, r.pool, r.table)
+func (r *rows[M]) load(ctx context.Context, pool gorm.ConnPool, generation int64) error {
+	columns, err := row.Columns(ctx, pool, r.table)
 	if err != nil {
 		return fmt.Errorf("read the columns of table %s: %w", r.table, err)
 	}
-	options, err := row.Probe(ctx, r.pool)
+	options, err := row.Probe(ctx, pool)
 	if err != nil {
 		return err
 	}
@@ -101,7 +100,7 @@ func (r *rows[M]) current(ctx context.Context, m *listener.Message, age time.Dur
 	if now := r.plan.Load(); now != p {
 		return now
 	}
-	if err := r.load(ctx, generation); err != nil {
+	if err := r.load(ctx, m.Pool, generation); err != nil {
 		r.log.Warn("the table's columns could not be read again", "error", err)
 		r.plan.Store(&plan{Plan: p.Plan, loaded: time.Now(), generation: generation}) // not at every event
 	}

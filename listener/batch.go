@@ -3,22 +3,40 @@ package listener
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
 	"gorm.io/gorm"
 )
 
-// begin opens a transaction for claiming and handling. Its isolation is READ
-// COMMITTED whatever the database's default: in a stricter one, claims of several
-// workers would fail each other.
-func (c *consumer) begin(ctx context.Context) (*gorm.DB, error) {
-	tx := c.db.Session(&gorm.Session{NewDB: true, Context: ctx}).Begin(&sql.TxOptions{Isolation: sql.LevelReadCommitted})
+// begin opens a transaction on the queue. Its isolation is READ COMMITTED whatever
+// the database's default: in a stricter one, several workers would fail each
+// other, and writers.
+func begin(ctx context.Context, db *gorm.DB) (*gorm.DB, error) {
+	tx := db.Session(&gorm.Session{NewDB: true, Context: ctx}).Begin(&sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if tx.Error != nil {
 		return nil, fmt.Errorf("begin a transaction: %w", tx.Error)
 	}
 	return tx, nil
+}
+
+func (c *consumer) begin(ctx context.Context) (*gorm.DB, error) { return begin(ctx, c.db) }
+
+// alone runs f in a transaction of its own.
+func alone(ctx context.Context, db *gorm.DB, f func(gorm.ConnPool) error) error {
+	tx, err := begin(ctx, db)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // after a commit it does nothing
+	if err := f(plain(tx)); err != nil {
+		return err
+	}
+	return tx.Commit().Error
+}
+
+func (c *consumer) alone(ctx context.Context, f func(gorm.ConnPool) error) error {
+	return alone(ctx, c.db, f)
 }
 
 // plain returns the transaction's pool without the statement cache.
@@ -33,50 +51,63 @@ func plain(tx *gorm.DB) gorm.ConnPool {
 	}
 }
 
-// batch claims events and handles them in the transaction that removes them. It
-// returns how many it claimed, and whether there may be more. When a function
-// fails, the transaction is rolled back, and the events are handled one by one.
-func (c *consumer) batch(ctx context.Context) (n int, more bool, err error) {
-	asked := c.pace.next()
-	from := c.mark.from(time.Now(), asked)
+// transaction is a batch that is handled in the transaction that removes it.
+type transaction struct {
+	*consumer
+	tx     *gorm.DB
+	events []event
+	asked  int
+}
+
+// claimTransaction claims events in a new transaction.
+func (c *consumer) claimTransaction(ctx context.Context) (b batch, more bool, err error) {
+	asked, from := c.pace.next(), c.mark.from(time.Now())
 	tx, err := c.begin(ctx)
 	if err != nil {
-		return 0, false, err
+		return nil, false, err
 	}
-	defer tx.Rollback() // after a commit it does nothing
 	start := time.Now()
 	events, err := c.store.claim(ctx, plain(tx), c, from, asked)
 	if err != nil {
-		return 0, false, err
+		tx.Rollback()
+		return nil, false, err
 	}
 	more = c.claimed(from, events, asked, time.Since(start))
 	if len(events) == 0 {
-		return 0, more, nil
+		tx.Rollback()
+		return nil, more, nil
 	}
+	return &transaction{consumer: c, tx: tx, events: events, asked: asked}, more, nil
+}
 
-	start = time.Now()
-	t := c.call(ctx, tx, events, func() bool { return time.Since(start) < target && !c.stopping() })
-	if t.err == nil {
-		c.pace.took(t.handled, min(asked, len(events)), time.Since(start))
-		if err = c.settle(ctx, tx, t); err == nil {
-			err = tx.Commit().Error
+// handle handles the events. When a function fails, the transaction is rolled
+// back, and they are handled one by one.
+func (t *transaction) handle(ctx context.Context) error {
+	defer t.tx.Rollback() // after a commit it does nothing
+	start := time.Now()
+	result := t.call(ctx, t.tx, plain(t.tx), t.events, func() bool { return time.Since(start) < target && !t.stopping() })
+	err := result.err
+	if err == nil {
+		t.pace.took(result.handled, min(t.asked, len(t.events)), time.Since(start))
+		if err = t.settle(ctx, t.tx, result); err == nil {
+			err = t.tx.Commit().Error
 		}
 	}
 	switch {
-	case t.err == nil && err == nil:
-		c.count(t)
-		return len(events), more || len(t.left) > 0, nil
-	case ctx.Err() != nil:
-		return 0, false, ctx.Err()
-	case t.err == nil && !definite(err) && !errors.Is(err, sql.ErrTxDone):
+	case err == nil:
+		t.count(result)
+		return nil
+	case ctx.Err() != nil: // a hard stop
+		return ctx.Err()
+	case result.err == nil && !definite(err):
 		// Whether it was committed is not known; what wasn't is claimed again.
-		c.mark.back()
-		return 0, false, fmt.Errorf("commit: %w", err)
+		t.lookAgain()
+		return fmt.Errorf("commit: %w", err)
 	}
-	tx.Rollback()
-	c.mark.back()
-	c.pace.failed()
-	return len(events), true, c.oneByOne(ctx, events)
+	t.tx.Rollback()
+	t.pace.failed()
+	defer t.lookAgain()
+	return t.oneByOne(ctx, t.events)
 }
 
 // settle does in the transaction what has to be done with events that were not
@@ -102,8 +133,7 @@ func (c *consumer) count(t tally) {
 		c.report(&r.event, r.err, false, 0)
 	}
 	if len(t.left) > 0 {
-		c.mark.back()
-		c.askForHelp()
+		c.lookAgain()
 	}
 }
 
@@ -140,7 +170,7 @@ func (c *consumer) single(ctx context.Context, id int64) error {
 	if err := tx.SavePoint(savepoint).Error; err != nil {
 		return err
 	}
-	t := c.call(ctx, tx, events, func() bool { return true })
+	t := c.call(ctx, tx, plain(tx), events, func() bool { return true })
 	if ctx.Err() != nil { // a hard stop; the event is there again
 		return ctx.Err()
 	}
@@ -152,7 +182,7 @@ func (c *consumer) single(ctx context.Context, id int64) error {
 		case err == nil:
 			c.count(t)
 			return nil
-		case !definite(err) && !errors.Is(err, sql.ErrTxDone):
+		case !definite(err):
 			return fmt.Errorf("commit: %w", err)
 		}
 		tx.Rollback()

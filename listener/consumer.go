@@ -27,20 +27,21 @@ type consumer struct {
 	generation *atomic.Int64
 	log        *slog.Logger
 
-	pace *pace
-	mark mark
-	more chan struct{}   // asks one more worker to take part
-	stop <-chan struct{} // closed by a soft stop
+	pace    *pace
+	mark    mark
+	watches chan *watch     // the one watch, when nobody has it
+	again   atomic.Bool     // the watch is to look at once
+	stop    <-chan struct{} // closed by a soft stop
 
 	quitters struct {
 		sync.Mutex
 		events []event // whose functions have ended their goroutines
 	}
 
-	failures func(error) // gets what functions return; optional
+	onFailure func(error) // gets what functions return; optional
 
 	running, handled, failed, dead, late atomic.Int64
-	outage                               atomic.Int64 // attempts to reach the database that failed in a row
+	failures                             atomic.Int64 // attempts to reach the database that failed in a row
 }
 
 // How long a worker waits until it looks again.
@@ -57,62 +58,141 @@ const (
 	busy = 20 * time.Millisecond
 )
 
-// run works until the soft stop: the first worker of the subscription, which
-// sleeps at the gate.
-func (c *consumer) run(ctx context.Context) {
-	relies, woken, pause := false, false, busyPoll
-	var idle time.Time // when the worker was last idle
-	defer func() {
-		if relies {
-			c.gate.rise(!woken)
+// watch is the state of the one worker of a subscription that looks at the queue
+// and sleeps at the gate. Who has found something hands it on before it calls the
+// function, so that others go on looking.
+type watch struct {
+	arming int64 // that the watch relies on, 0 for none
+	idle   time.Time
+	pause  time.Duration // until the next look, while the gate is open
+	epoch  int64         // of the gate, before the last look
+	found  bool          // something, the last time
+	more   bool          // there may be more
+
+	unattended *time.Timer // opens the gate when nobody takes the watch
+}
+
+// work works until the soft stop.
+func (c *consumer) work(ctx context.Context) {
+	for {
+		var w *watch
+		select {
+		case w = <-c.watches:
+		case <-c.stop:
+			return
 		}
-	}()
-	for !c.stopping() {
-		epoch := c.gate.now()
-		n, more := c.round(ctx)
-		switch {
-		case relies && (!c.gate.armed() || n > 0 && time.Since(idle) > busy):
-			relies, pause = false, firstPoll
-			c.gate.rise(!woken)
-		case more:
-		case relies:
-			// Whatever was stored since the claim changes the epoch.
-			slept := time.Now()
-			if woken = c.gate.wait(epoch, slowPoll, c.stop); !woken {
-				c.gate.doubt()
+		if w.unattended != nil {
+			w.unattended.Stop()
+		}
+		b := c.look(ctx, w)
+		if b == nil { // a stop
+			if w.arming != 0 {
+				c.gate.rise()
 			}
-			if time.Since(slept) > calm {
-				idle = time.Now()
-			}
-		case n > 0:
-			pause = firstPoll
-			c.gate.wait(epoch, pause, c.stop)
-		default:
-			limit := busyPoll
-			if pause > calm {
-				var reachable bool
-				if relies, reachable = c.gate.arm(); relies {
-					idle = time.Now()
-					break // to look once more
-				}
-				if !reachable {
-					limit = blindPoll
-				}
-			}
-			c.gate.wait(epoch, pause, c.stop)
-			pause = min(2*pause, limit)
+			return
+		}
+		if w.arming != 0 {
+			w.unattended = time.AfterFunc(busy, c.open)
+		}
+		c.watches <- w
+		if err := b.handle(ctx); err != nil {
+			c.outage(ctx, err)
 		}
 	}
 }
 
-// start runs work in goroutines of the group. A function that ends its goroutine,
-// as a test's FailNow does, doesn't end the work.
-func (c *consumer) start(ctx context.Context, group func(func()), work func(context.Context)) {
+// open opens the gate when every worker has been busy for a while: nobody sleeps,
+// and writers need not notify.
+func (c *consumer) open() {
+	select {
+	case w := <-c.watches:
+		if w.arming != 0 {
+			w.arming, w.pause, w.more = 0, firstPoll, true
+			c.gate.rise()
+		}
+		c.watches <- w
+	default:
+	}
+}
+
+// look waits for events until it has claimed some, or returns nil for a stop.
+func (c *consumer) look(ctx context.Context, w *watch) batch {
+	for !c.stopping() && ctx.Err() == nil {
+		if !w.more && !c.again.Swap(false) {
+			if c.rest(w); c.stopping() {
+				return nil
+			}
+		}
+		w.epoch = c.gate.now()
+		b, more, err := c.claim(ctx)
+		if w.more = more || err != nil; err != nil {
+			c.outage(ctx, err)
+			continue
+		}
+		c.failures.Store(0)
+		w.found = b != nil
+		switch {
+		case w.arming == 0:
+		case !c.gate.armed(w.arming):
+			w.arming, w.pause = 0, busyPoll
+			c.gate.rise()
+		case w.found && time.Since(w.idle) > busy:
+			w.arming, w.pause = 0, firstPoll
+			c.gate.rise()
+		}
+		if w.found {
+			return b
+		}
+	}
+	return nil
+}
+
+// rest waits until it is time to look again.
+func (c *consumer) rest(w *watch) {
+	switch {
+	case w.arming != 0:
+		// Whatever was stored since the claim changes the epoch.
+		slept := time.Now()
+		c.gate.wait(w.epoch, slowPoll, c.stop)
+		c.gate.doubt()
+		if time.Since(slept) > calm {
+			w.idle = time.Now()
+		}
+	case w.found:
+		w.pause = firstPoll
+		c.gate.wait(w.epoch, w.pause, c.stop)
+	default:
+		limit := busyPoll
+		if w.pause > calm {
+			var reachable bool
+			if w.arming, reachable = c.gate.arm(); w.arming != 0 {
+				w.idle = time.Now()
+				return // to look once more
+			}
+			if !reachable {
+				limit = blindPoll
+			}
+		}
+		c.gate.wait(w.epoch, w.pause, c.stop)
+		w.pause = min(2*w.pause, limit)
+	}
+}
+
+// lookAgain has the watch look at once: events have returned to the queue.
+func (c *consumer) lookAgain() {
+	c.mark.back()
+	c.again.Store(true)
+	c.gate.wake()
+}
+
+// start works in a goroutine of the group. A function that ends its goroutine, as
+// a test's FailNow does, doesn't end the work.
+func (c *consumer) start(ctx context.Context, group func(func())) {
 	group(func() {
 		finished := false
 		defer func() {
 			if !finished {
-				c.start(ctx, group, work)
+				c.start(ctx, group)
 			}
 		}()
 		c.quitters.Lock()
@@ -124,7 +204,7 @@ func (c *consumer) start(ctx context.Context, group func(func()), work func(cont
 				c.log.Warn("a failed attempt could not be recorded", "event_id", e.id, "error", err)
 			}
 		}
-		work(ctx)
+		c.work(ctx)
 		finished = true
 	})
 }
@@ -139,21 +219,6 @@ func (c *consumer) quit(events ...event) {
 	c.quitters.events = append(c.quitters.events, events...)
 }
 
-// assist works whenever there is more than the first worker can do, until the
-// soft stop.
-func (c *consumer) assist(ctx context.Context) {
-	for {
-		select {
-		case <-c.more:
-			for more := true; more && !c.stopping(); {
-				_, more = c.round(ctx)
-			}
-		case <-c.stop:
-			return
-		}
-	}
-}
-
 func (c *consumer) stopping() bool {
 	select {
 	case <-c.stop:
@@ -163,60 +228,52 @@ func (c *consumer) stopping() bool {
 	}
 }
 
-// round handles a batch, and returns how many events it took and whether there
-// may be more. A database that doesn't answer is waited for.
-func (c *consumer) round(ctx context.Context) (n int, more bool) {
-	n, more, err := c.once(ctx)
-	if err == nil {
-		c.outage.Store(0)
-		return n, more
-	}
+// outage waits for a database that doesn't answer, longer each time.
+func (c *consumer) outage(ctx context.Context, err error) {
 	if ctx.Err() != nil {
-		return 0, false
+		return
 	}
-	times := c.outage.Add(1)
+	times := c.failures.Add(1)
 	if times == 1 {
 		c.log.Warn("the queue can't be worked on; trying again", "error", err)
 	}
-	pause := time.NewTimer(min(firstPause<<min(times-1, 10), lastPause))
+	pause := time.NewTimer(min(firstPoll<<min(times, 12), lastPause))
 	defer pause.Stop()
 	select {
 	case <-pause.C:
 	case <-c.stop:
 	case <-ctx.Done():
 	}
-	return 0, true
 }
 
-// once handles a batch, and returns how many events it took and whether there may
-// be more.
-func (c *consumer) once(ctx context.Context) (n int, more bool, err error) {
+// batch is a number of claimed events.
+type batch interface {
+	// handle handles them. The error is the database's.
+	handle(ctx context.Context) error
+}
+
+// claim claims a batch, and returns nil when there is nothing, and whether there
+// may be more.
+func (c *consumer) claim(ctx context.Context) (b batch, more bool, err error) {
 	if c.sub.lease > 0 {
-		return c.leased(ctx)
+		return c.claimLease(ctx)
 	}
-	return c.batch(ctx)
+	return c.claimTransaction(ctx)
 }
 
-// claimed learns what a claim has found, and asks for help when there is more. It
-// returns whether there may be.
+// claimed learns what a claim has found, and returns whether there may be more.
 func (c *consumer) claimed(from int64, events []event, asked int, cost time.Duration) (more bool) {
-	full := len(events) >= asked
-	last := int64(0)
-	if len(events) > 0 {
-		last = events[len(events)-1].id
+	full, last := len(events) >= asked, int64(0)
+	if n := len(events); n > 0 {
+		last = events[n-1].id
+		if c.sub.ordered { // the mark is a key
+			for _, e := range events {
+				last = max(last, e.key.Int64)
+			}
+		}
 	}
 	c.mark.claimed(from, last, full, cost)
-	if full {
-		c.askForHelp()
-	}
-	return full || from > 0 // below the mark
-}
-
-func (c *consumer) askForHelp() {
-	select {
-	case c.more <- struct{}{}:
-	default:
-	}
+	return full || from != c.mark.start // below the mark
 }
 
 // tally is what became of a batch's events.
@@ -234,9 +291,9 @@ type refusal struct {
 	err   error
 }
 
-// call has the handler deliver events. session is what the functions get. proceed
-// is asked before each call but the first.
-func (c *consumer) call(ctx context.Context, session *gorm.DB, events []event, proceed func() bool) (t tally) {
+// call has the handler deliver events. session is what the functions get, pool what
+// decoding may ask. proceed is asked before each call but the first.
+func (c *consumer) call(ctx context.Context, session *gorm.DB, pool gorm.ConnPool, events []event, proceed func() bool) (t tally) {
 	messages := make([]Message, 0, len(events))
 	index := make([]int, 0, len(events)) // of messages in events
 	now, generation := time.Now(), c.generation.Load()
@@ -245,7 +302,7 @@ func (c *consumer) call(ctx context.Context, session *gorm.DB, events []event, p
 			t.refused = append(t.refused, refusal{events[i], err})
 			continue
 		}
-		messages = append(messages, events[i].message(c.channel, now, generation))
+		messages = append(messages, events[i].message(c.channel, now, generation, pool))
 		index = append(index, i)
 	}
 	done := make([]bool, len(messages))
@@ -321,8 +378,8 @@ func split(ctx context.Context, handle Handler, messages []Message, deliver Deli
 // report logs a failure. The event's content is not logged.
 func (c *consumer) report(e *event, err error, again bool, pause time.Duration) {
 	c.failed.Add(1)
-	if c.failures != nil {
-		c.failures(fmt.Errorf("event %d, attempt %d: %w", e.id, e.failed+1, err))
+	if c.onFailure != nil {
+		c.onFailure(fmt.Errorf("event %d, attempt %d: %w", e.id, e.failed+1, err))
 	}
 	attributes := []any{"event_id", e.id, "attempt", e.failed + 1, "error", err}
 	if e.op != "" {

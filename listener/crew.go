@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,9 +33,8 @@ func newCrew(config Config, r *run) *crew {
 	c := &crew{config: config, run: r}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	for _, q := range r.consumers {
-		q.start(c.ctx, c.group.Go, q.run)
-		for range q.sub.concurrency - 1 {
-			q.start(c.ctx, c.group.Go, q.assist)
+		for range q.sub.concurrency {
+			q.start(c.ctx, c.group.Go)
 		}
 	}
 	for _, w := range r.workers {
@@ -51,7 +51,7 @@ func newCrew(config Config, r *run) *crew {
 	})
 	if len(r.consumers) > 0 {
 		c.helpers.Go(func() { r.schedule.run(ctx) })
-		c.helpers.Go(func() { newKeeper(config).run(ctx) })
+		c.helpers.Go(func() { newKeeper(config, slices.ContainsFunc(r.consumers, func(q *consumer) bool { return q.sub.ordered })).run(ctx) })
 	}
 	return c
 }
@@ -78,6 +78,7 @@ func (c *crew) report(gap Gap) {
 func (c *crew) stop() error {
 	c.retire()
 	close(c.run.stop)
+	c.handOver()
 	for _, w := range c.workers {
 		w.queue.close()
 	}

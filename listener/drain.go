@@ -20,21 +20,25 @@ func (l *Listener) Drain(ctx context.Context) (int, error) {
 	}
 	var failures []error
 	for _, c := range r.consumers {
-		c.failures = func(err error) { failures = append(failures, fmt.Errorf("listener %q: %w", c.sub.name, err)) }
+		c.onFailure = func(err error) { failures = append(failures, fmt.Errorf("listener %q: %w", c.sub.name, err)) }
 	}
 	total := 0
 	for {
-		if _, _, err := r.store.promote(ctx, l.config.Pool); err != nil {
+		if _, _, err := r.store.promote(ctx, l.config.DB); err != nil {
 			return total, errors.Join(append(failures, err)...)
 		}
 		pass := 0
 		for _, c := range r.consumers {
 			for {
-				n, more, err := c.once(ctx)
+				b, more, err := c.claim(ctx)
+				if err == nil && b != nil {
+					pass++
+					err = b.handle(ctx)
+				}
 				if err != nil {
 					return total, errors.Join(append(failures, err)...)
 				}
-				if pass += n; !more {
+				if b == nil && !more {
 					break
 				}
 			}

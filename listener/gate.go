@@ -24,9 +24,9 @@ import (
 // notify, which would put them one behind the other in the whole cluster.
 //
 // One process can hold the lock, the sentinel. Another one may sleep behind it,
-// since it hears the same notifications. When the sentinel goes for any other
-// reason than such a notification it sends one itself; what its sudden death
-// leaves is found by the slow poll.
+// since it hears the same notifications. When the sentinel gives the lock up it
+// sends one itself, and who wakes behind it looks for the lock again before it
+// sleeps; what a sentinel's sudden death leaves is found by the slow poll.
 type gates struct {
 	schema string
 
@@ -49,6 +49,7 @@ type gate struct {
 	epoch    int64         // counts the wake-ups
 	woken    chan struct{} // closed at the next one
 	state    gateState
+	arming   int64 // counts how often the gate was armed; see watch
 	sleepers int
 	conn     *connection // for which state holds
 }
@@ -134,28 +135,31 @@ func (g *gates) current() (*connection, context.Context) {
 	return g.conn, g.gone
 }
 
-// armed reports whether writers of the channel are bound to wake this process.
-func (g *gate) armed() bool {
+// armed reports whether writers of the channel are bound to wake this process,
+// and have been since the given arming: who looked after an earlier one has not
+// seen what was stored in between.
+func (g *gate) armed(arming int64) bool {
 	conn, _ := g.current()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return conn != nil && g.conn == conn && g.state != awake
+	return conn != nil && g.conn == conn && g.state != awake && g.arming == arming
 }
 
-// enter makes a worker rely on the gate, if that is armed already.
-func (g *gate) enter() bool {
+// enter makes a worker rely on the gate, if that is armed already, and returns
+// the arming, 0 if it isn't.
+func (g *gate) enter() int64 {
 	conn, _ := g.current()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if conn == nil || g.conn != conn || g.state == awake {
-		return false
+		return 0
 	}
 	g.sleepers++
-	return true
+	return g.arming
 }
 
 // doubt has the gate armed anew when this process sleeps behind another one,
-// which may have died since.
+// which may have gone.
 func (g *gate) doubt() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -164,18 +168,19 @@ func (g *gate) doubt() {
 	}
 }
 
-// arm tries to get there, and then makes a worker rely on the gate. It has to
-// look once more before it waits. reachable tells whether it can be tried again before
-// long: a writer's transaction is in the way, and not a missing connection.
-func (g *gate) arm() (armed, reachable bool) {
+// arm tries to get there, and then makes a worker rely on the gate and returns the
+// arming. The worker has to look once more before it waits. reachable tells
+// whether it can be tried again before long: a writer's transaction is in the way,
+// and not a missing connection.
+func (g *gate) arm() (arming int64, reachable bool) {
 	g.command.Lock()
 	defer g.command.Unlock()
 	conn, gone := g.current()
 	if conn == nil {
-		return false, false
+		return 0, false
 	}
-	if g.enter() {
-		return true, true
+	if arming = g.enter(); arming != 0 {
+		return arming, true
 	}
 	answer, err := conn.ask(gone, fmt.Sprintf(`SELECT CASE
 WHEN pg_catalog.pg_try_advisory_lock(%[1]d, %[2]d) THEN 'sentinel'
@@ -183,7 +188,7 @@ WHEN EXISTS (SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON 
   WHERE l.locktype = 'advisory' AND l.classid = %[1]d AND l.objid = %[3]d AND l.objsubid = 2 AND l.mode = 'ExclusiveLock' AND l.granted) THEN 'behind'
 END`, triggers.Gate, g.key, uint32(g.key))) //nolint:gosec // the same 32 bits
 	if err != nil {
-		return false, false
+		return 0, false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -195,28 +200,29 @@ END`, triggers.Gate, g.key, uint32(g.key))) //nolint:gosec // the same 32 bits
 		g.state = behind
 	default:
 		g.state = awake
-		return false, true
+		return 0, true
 	}
+	g.arming++
 	g.sleepers++
-	return true, true
+	return g.arming, true
 }
 
 // rise says that a worker doesn't rely on the gate any more, and gives the lock
-// up when nobody in this process does. nudge tells the processes behind this
-// one, which they must be unless a notification has done it.
-func (g *gate) rise(nudge bool) {
+// up when nobody in this process does. It then tells the processes behind this
+// one, which may have looked and gone back to sleep since they were notified.
+func (g *gate) rise() {
 	g.mu.Lock()
 	g.sleepers--
-	mine := g.sleepers == 0 && g.state != awake
+	last := g.sleepers == 0 && g.state != awake
 	g.mu.Unlock()
-	if !mine {
+	if !last {
 		return
 	}
 	g.command.Lock()
 	defer g.command.Unlock()
 	conn, gone := g.current()
 	g.mu.Lock()
-	mine = g.sleepers == 0 && g.state == sentinel && g.conn == conn
+	mine := g.sleepers == 0 && g.state == sentinel && g.conn == conn
 	if g.sleepers == 0 {
 		g.state = awake
 	}
@@ -224,11 +230,8 @@ func (g *gate) rise(nudge bool) {
 	if !mine || conn == nil {
 		return
 	}
-	unlock := fmt.Sprintf("SELECT pg_catalog.pg_advisory_unlock(%d, %d)", triggers.Gate, g.key)
-	if nudge {
-		unlock += "; SELECT " + pgx.Identifier{g.schema, "wake"}.Sanitize() + "(" + literal(g.channel) + ")"
-	}
-	_, _ = conn.ask(gone, unlock) // a connection that fails takes the lock with it
+	_, _ = conn.ask(gone, fmt.Sprintf("SELECT pg_catalog.pg_advisory_unlock(%d, %d); SELECT %s(%s)", // a connection that fails takes the lock with it
+		triggers.Gate, g.key, pgx.Identifier{g.schema, "wake"}.Sanitize(), literal(g.channel)))
 }
 
 // literal quotes text as an SQL string, whatever standard_conforming_strings.

@@ -34,7 +34,9 @@ func invoke(ctx context.Context, session *gorm.DB, timeout time.Duration, call C
 		defer cancel()
 		session = session.WithContext(ctx)
 	}
-	err = call(ctx, session)
+	if err = call(ctx, session); err != nil {
+		_ = err.Error() // that of a nil pointer may panic, and has to here
+	}
 	var late *timeoutError
 	if err != nil && timeout > 0 && errors.As(context.Cause(ctx), &late) && !errors.As(err, &late) {
 		err = fmt.Errorf("%w: %w", late, err)

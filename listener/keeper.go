@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"gorm.io/gorm"
+
+	"github.com/gorm-pubsub/pubsub/triggers"
 )
 
 // keeper looks after the queue's tables: it removes old dead letters and what
@@ -18,6 +20,8 @@ type keeper struct {
 	pool                      gorm.ConnPool
 	log                       *slog.Logger
 	keep                      time.Duration
+	schema                    string
+	ordered                   bool // there are ordered subscriptions
 	event, dead, subscription string
 	warned                    map[string]bool // sessions, by process and start
 }
@@ -29,10 +33,10 @@ const (
 	longTransaction = 10 * time.Minute
 )
 
-func newKeeper(config Config) *keeper {
+func newKeeper(config Config, ordered bool) *keeper {
 	name := func(table string) string { return pgx.Identifier{config.Schema, table}.Sanitize() }
 	return &keeper{
-		pool: config.Pool, log: config.Logger, keep: config.KeepDead,
+		pool: config.Pool, log: config.Logger, keep: config.KeepDead, schema: config.Schema, ordered: ordered,
 		event: name("event"), dead: name("dead_event"), subscription: name("subscription"), warned: map[string]bool{},
 	}
 }
@@ -42,7 +46,7 @@ func (k *keeper) run(ctx context.Context) {
 	tick := time.NewTicker(keeperTick)
 	defer tick.Stop()
 	for {
-		if err := errors.Join(k.bury(ctx), k.sweep(ctx), k.warn(ctx, longTransaction)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(k.bury(ctx), k.sweep(ctx), k.order(ctx), k.warn(ctx, longTransaction)); err != nil && ctx.Err() == nil {
 			k.log.Warn("housekeeping failed", "error", err)
 		}
 		select {
@@ -84,6 +88,18 @@ SELECT id, 'removed ' || subscription_id, '', op, payload, context, key, attempt
 		k.event, k.subscription, k.dead))
 	if err != nil {
 		return fmt.Errorf("set aside what subscriptions have left: %w", err)
+	}
+	return nil
+}
+
+// order gives keys to events that a trigger has stored without, before it was
+// brought up to date.
+func (k *keeper) order(ctx context.Context) error {
+	if !k.ordered {
+		return nil
+	}
+	if _, err := k.pool.ExecContext(ctx, triggers.GiveKeys(k.schema)); err != nil {
+		return fmt.Errorf("give keys to events: %w", err)
 	}
 	return nil
 }

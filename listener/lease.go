@@ -11,22 +11,18 @@ import (
 	"gorm.io/gorm"
 )
 
-// leased claims events for the lease's time and handles them outside of a
-// transaction. It returns how many it claimed, and whether there may be more.
-func (c *consumer) leased(ctx context.Context) (n int, more bool, err error) {
-	asked := c.pace.next()
-	from := c.mark.from(time.Now(), asked)
-	l := &lease{consumer: c, number: rand.Int64()} //nolint:gosec // tells leases apart
+// claimLease claims events for the lease's time.
+func (c *consumer) claimLease(ctx context.Context) (b batch, more bool, err error) {
+	asked, from := c.pace.next(), c.mark.from(time.Now())
+	l := &lease{consumer: c, asked: asked, number: rand.Int64()} //nolint:gosec // tells leases apart
 	start := time.Now()
-	if l.pending, err = c.store.lease(ctx, c.pool, c, from, asked, l.number); err != nil {
-		return 0, false, err
+	if l.pending, err = c.store.lease(ctx, c, from, asked, l.number); err != nil {
+		return nil, false, err
 	}
-	more = c.claimed(from, l.pending, asked, time.Since(start))
-	n = len(l.pending)
-	if n > 0 {
-		l.handle(ctx, min(asked, n))
+	if more = c.claimed(from, l.pending, asked, time.Since(start)); len(l.pending) == 0 {
+		return nil, more, nil
 	}
-	return n, more || len(l.pending) > 0, nil
+	return l, more, nil
 }
 
 // lease is a batch of events that is reserved for a worker. What is held is
@@ -34,6 +30,7 @@ func (c *consumer) leased(ctx context.Context) (n int, more bool, err error) {
 type lease struct {
 	*consumer
 	number  int64
+	asked   int
 	pending []event // whose functions were not called yet
 	done    []int64 // whose functions have returned nil
 
@@ -42,8 +39,10 @@ type lease struct {
 	cancel  context.CancelCauseFunc
 }
 
-// handle handles the events as long as a batch may last, and gives the rest back.
-func (l *lease) handle(ctx context.Context, asked int) {
+// handle handles the events, outside of a transaction, as long as a batch may last,
+// and gives the rest back.
+func (l *lease) handle(ctx context.Context) error {
+	asked := min(l.asked, len(l.pending))
 	keeping, stop := context.WithCancel(ctx)
 	var keeper sync.WaitGroup
 	keeper.Go(func() { l.keep(keeping) })
@@ -62,6 +61,7 @@ func (l *lease) handle(ctx context.Context, asked int) {
 		handled += n
 	}
 	l.pace.took(handled, asked, time.Since(start))
+	return nil
 }
 
 var errSpent = errors.New("the lease of the last attempt ran out, too: the process died, or the function never returned")
@@ -81,10 +81,25 @@ func (l *lease) one(ctx context.Context, part []event) {
 		}
 		left = append(left, e)
 	}
+	session := l.db.Session(&gorm.Session{NewDB: true, Context: during})
+	call := func(events []event) tally {
+		return l.call(during, session, l.pool, events, func() bool { return true })
+	}
 	if len(left) > 0 {
-		session := l.db.Session(&gorm.Session{NewDB: true, Context: during})
-		called := l.call(during, session, left, func() bool { return true })
+		called := call(left)
 		t.refused, t.err = append(t.refused, called.refused...), called.err
+	}
+	if t.err != nil && len(left) > 1 && ctx.Err() == nil { // to find those that fail
+		t.err = nil
+		t.refused = slices.DeleteFunc(t.refused, func(r refusal) bool { return contains(left, r.event.id) })
+		for _, e := range slices.Clone(left) {
+			called := call([]event{e})
+			t.refused = append(t.refused, called.refused...)
+			if called.err != nil {
+				l.fail(ctx, e, called.err)
+				left = slices.DeleteFunc(left, func(o event) bool { return o.id == e.id })
+			}
+		}
 	}
 	for _, r := range t.refused {
 		l.fail(ctx, r.event, Discard(r.err))
@@ -97,6 +112,10 @@ func (l *lease) one(ctx context.Context, part []event) {
 	for _, e := range left {
 		l.fail(ctx, e, t.err)
 	}
+}
+
+func contains(events []event, id int64) bool {
+	return slices.ContainsFunc(events, func(e event) bool { return e.id == id })
 }
 
 // calling marks the first of the pending events as those whose function is being
@@ -144,7 +163,7 @@ func (l *lease) keep(ctx context.Context) {
 		l.mu.Unlock()
 		asked := time.Now()
 		attempt, cancel := context.WithTimeout(ctx, l.sub.lease/3)
-		kept, err := l.store.extended(attempt, l.pool, l.consumer, l.number, ids)
+		kept, err := l.store.extended(attempt, l.consumer, l.number, ids)
 		cancel()
 		if err == nil {
 			deadline = asked.Add(l.sub.lease)
@@ -168,9 +187,9 @@ func (l *lease) fail(ctx context.Context, e event, cause error) {
 	var ids []int64
 	var err error
 	if again {
-		ids, err = l.store.leasedAgain(ctx, l.pool, l.consumer, l.number, e.id, pause, cause)
+		ids, err = l.store.leasedAgain(ctx, l.consumer, l.number, e.id, pause, cause)
 	} else {
-		ids, err = l.store.leasedDie(ctx, l.pool, l.consumer, l.number, e.id, cause)
+		ids, err = l.store.leasedDie(ctx, l.consumer, l.number, e.id, cause)
 	}
 	switch {
 	case err != nil:
@@ -195,7 +214,7 @@ func (l *lease) close(ctx context.Context) {
 		l.fail(ctx, e, errGoexit)
 	}
 	if len(l.done) > 0 {
-		ids, err := l.store.completed(ctx, l.pool, l.consumer, l.number, l.done)
+		ids, err := l.store.completed(ctx, l.consumer, l.number, l.done)
 		switch {
 		case err != nil:
 			l.log.Warn("handled events could not be removed; they are handled again when their lease has run out", "events", len(l.done), "error", err)
@@ -210,11 +229,10 @@ func (l *lease) close(ctx context.Context) {
 	for i, e := range l.pending {
 		ids[i] = e.id
 	}
-	if err := l.store.released(ctx, l.pool, l.consumer, l.number, ids); err != nil {
+	if err := l.store.released(ctx, l.consumer, l.number, ids); err != nil {
 		l.log.Warn("events could not be given back; they are handled when their lease has run out", "events", len(ids), "error", err)
 	}
-	l.mark.back()
-	l.askForHelp()
+	l.lookAgain()
 }
 
 // tooLate counts and reports completions that were refused.

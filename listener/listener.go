@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -250,7 +251,7 @@ func (l *Listener) open(ctx context.Context, channels []string) (*run, error) {
 		return nil, err
 	}
 	r := &run{routes: map[string][]*worker{}, gates: newGates(l.config.Schema), store: newStore(l.config.Schema), stop: make(chan struct{})}
-	r.schedule = newSchedule(r.store, l.config.Pool, l.config.Logger)
+	r.schedule = newSchedule(r.store, l.config.DB, l.config.Logger)
 	payloads := newPayloads(l.config.Pool, l.config.Schema)
 	var problems []error
 	for _, b := range subs {
@@ -269,11 +270,16 @@ func (l *Listener) open(ctx context.Context, channels []string) (*run, error) {
 			r.routes[w.wire] = append(r.routes[w.wire], w)
 			continue
 		}
-		r.consumers = append(r.consumers, &consumer{
+		c := &consumer{
 			sub: b.Subscription, id: ids[b.name], channel: b.Channel, handle: handle, whole: b.Whole, db: l.config.DB, pool: l.config.Pool,
 			store: r.store, gate: r.gates.of(b.Channel), schedule: r.schedule, generation: &l.generation, log: log,
-			pace: newPace(b.batch), more: make(chan struct{}, b.concurrency), stop: r.stop,
-		})
+			pace: newPace(b.batch), watches: make(chan *watch, 1), stop: r.stop,
+		}
+		if b.ordered {
+			c.mark.start, c.mark.after = math.MinInt64, math.MinInt64
+		}
+		c.watches <- &watch{pause: busyPoll}
+		r.consumers = append(r.consumers, c)
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"time"
 
+	"gorm.io/gorm"
+
 	"github.com/gorm-pubsub/pubsub/triggers"
 )
 
@@ -30,6 +32,9 @@ type Message struct {
 	// of its table under another generation is to be read again.
 	Generation int64
 
+	// Pool is what a handler may ask the database through: the transaction that
+	// removes the event, which holds a connection already, or the application's.
+	Pool gorm.ConnPool
 	// Context is what the writer's transaction gave its events to carry.
 	Context string
 

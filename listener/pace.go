@@ -58,8 +58,11 @@ func (p *pace) failed() {
 // An event may appear below the mark, since numbers are not given in the order of
 // commits. So the mark goes back to the beginning whenever nothing was found
 // above it, and now and then, as seldom as the walk is long.
+//
+// Of an ordered subscription it is a key, so that each has its turn.
 type mark struct {
 	mu    sync.Mutex
+	start int64 // where the beginning is
 	after int64
 	reset time.Time // when the mark was set back
 	every time.Duration
@@ -68,22 +71,17 @@ type mark struct {
 const (
 	resetEvery = time.Second
 	resetShare = 20 // of the time goes into walks from the beginning, at most: 1/20
+	resetLimit = 10 * time.Second
 )
 
-// from returns where the next claim, of so many events, begins. One that another
-// worker makes meanwhile begins as many further on: numbers being what they are,
-// it leaves nothing out, and hardly meets what this one is taking.
-func (m *mark) from(now time.Time, asked int) int64 {
+// from returns where the next claim begins.
+func (m *mark) from(now time.Time) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if now.Sub(m.reset) >= max(m.every, resetEvery) {
-		m.after, m.reset = 0, now
+		m.after, m.reset = m.start, now
 	}
-	after := m.after
-	if after > 0 {
-		m.after += int64(asked)
-	}
-	return after
+	return m.after
 }
 
 // claimed learns what a claim that began at from has found: up to last, and
@@ -91,13 +89,10 @@ func (m *mark) from(now time.Time, asked int) int64 {
 func (m *mark) claimed(from, last int64, full bool, cost time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if from == 0 {
-		m.every = resetShare * cost
+	if from == m.start {
+		m.every = min(resetShare*cost, resetLimit)
 	}
-	switch {
-	case !full:
-		m.after = 0
-	case last > m.after:
+	if m.after = m.start; full {
 		m.after = last
 	}
 }
@@ -106,5 +101,5 @@ func (m *mark) claimed(from, last int64, full bool, cost time.Duration) {
 func (m *mark) back() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.after = 0
+	m.after = m.start
 }

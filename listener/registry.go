@@ -64,7 +64,7 @@ func (s *Subscription) Bind(db *gorm.DB) (Binding, error) {
 		return Binding{}, fmt.Errorf("listener %q (declared at %s): %w", s.name, s.site, err)
 	}
 	if d := b.Trigger; d != nil {
-		d.Durable, d.Broadcast = !s.broadcast, s.broadcast
+		d.Durable, d.Broadcast, d.Ordered = !s.broadcast, s.broadcast, s.ordered
 		if s.ordered && len(d.Key) == 0 {
 			return Binding{}, fmt.Errorf("listener %q (declared at %s): Ordered keeps the order of each primary key, and table %s has none", s.name, s.site, d.Table)
 		}

@@ -29,12 +29,14 @@ func (p RetryPolicy) withDefaults() RetryPolicy {
 	return p
 }
 
+const maxPause = 365 * 24 * time.Hour
+
 func (p RetryPolicy) check() error {
 	switch d := p.withDefaults(); {
 	case p.Attempts < 0:
 		return fmt.Errorf("%d attempts: at least 1 is needed", p.Attempts)
-	case p.First < 0 || p.Last < 0:
-		return errors.New("a pause can't be negative")
+	case p.First < 0 || p.Last < 0 || d.Last > maxPause:
+		return fmt.Errorf("a pause is 0 to %s", maxPause)
 	case d.First > d.Last:
 		return fmt.Errorf("the first pause, %s, is longer than the last, %s", d.First, d.Last)
 	}
@@ -73,7 +75,7 @@ func RetryAfter(d time.Duration, err error) error {
 	if err == nil {
 		err = errors.New("the function asked for another attempt")
 	}
-	return &retryAfter{err, max(0, d)}
+	return &retryAfter{err, min(max(0, d), maxPause)}
 }
 
 type retryAfter struct {

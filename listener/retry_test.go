@@ -24,9 +24,7 @@ func TestRetryPolicy(t *testing.T) {
 	}
 	long := RetryPolicy{First: time.Hour}.withDefaults()
 	require.Equal(t, time.Hour, long.Last)
-	endless := RetryPolicy{First: math.MaxInt64 / 4, Last: math.MaxInt64 / 2}
-	require.Positive(t, endless.pause(50))
-	for _, wrong := range []RetryPolicy{{Attempts: -1}, {First: -1}, {Last: -1}, {First: 2, Last: 1}, {Last: 1}} {
+	for _, wrong := range []RetryPolicy{{Attempts: -1}, {First: -1}, {Last: -1}, {First: 2, Last: 1}, {Last: 1}, {First: math.MaxInt64}} {
 		require.Error(t, wrong.check(), wrong)
 	}
 	require.NoError(t, RetryPolicy{}.check())

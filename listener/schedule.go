@@ -13,15 +13,15 @@ import (
 // to be tried again, and those whose lease has run out.
 type schedule struct {
 	store *store
-	pool  gorm.ConnPool
+	db    *gorm.DB
 	log   *slog.Logger
 	// nudges are the times until an event is due, of which this process knows
 	// before it asks the database.
 	nudges chan time.Duration
 }
 
-func newSchedule(s *store, pool gorm.ConnPool, log *slog.Logger) *schedule {
-	return &schedule{store: s, pool: pool, log: log, nudges: make(chan time.Duration, 64)}
+func newSchedule(s *store, db *gorm.DB, log *slog.Logger) *schedule {
+	return &schedule{store: s, db: db, log: log, nudges: make(chan time.Duration, 64)}
 }
 
 // due says that an event is due after d. It never blocks.
@@ -51,7 +51,7 @@ func (s *schedule) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		pause := slowPoll + rand.N(slowPoll/10) //nolint:gosec // jitter
-		next, ok, err := s.store.promote(ctx, s.pool)
+		next, ok, err := s.store.promote(ctx, s.db)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			if pause = blindPoll; !failed {

@@ -63,14 +63,15 @@ OVERRIDING SYSTEM VALUE VALUES `
 SELECT $1::bigint, name, channel, NULLIF($3, ''), $4::json, NULLIF($5, ''), $6::bigint, $7::integer, $8::text, NULLIF($9, ''), $10::timestamptz FROM ` + s.subscription + ` WHERE id = $2
 ON CONFLICT (id) DO NOTHING`
 	mine := ` WHERE subscription_id = $1 AND id = ANY ($2::text::bigint[]) AND lease = $3 AND run_at IS NOT NULL`
-	s.release = `UPDATE ` + s.event + ` SET run_at = NULL, lease = NULL, attempt = attempt - 1` + mine
+	s.release = `UPDATE ` + s.event + ` SET run_at = NULL, lease = NULL, attempt = attempt - 1` + mine + ` RETURNING id`
 	s.extend = `UPDATE ` + s.event + ` SET run_at = pg_catalog.clock_timestamp() + $4::double precision * interval '1 second'` + mine + ` RETURNING id`
 	s.complete = `DELETE FROM ` + s.event + mine + ` RETURNING id`
 	s.retry = `UPDATE ` + s.event + ` SET run_at = pg_catalog.clock_timestamp() + $4::double precision * interval '1 second', lease = NULL, error = $5` + mine + ` RETURNING id`
 	s.buryLeased = `WITH gone AS (DELETE FROM ` + s.event + mine + ` RETURNING *)
 INSERT INTO ` + s.dead + ` (id, subscription, channel, op, payload, context, key, attempt, error, stack, created_at)
 SELECT g.id, s.name, s.channel, g.op, g.payload, g.context, g.key, g.attempt, $4::text, NULLIF($5, ''), g.created_at
-FROM gone AS g JOIN ` + s.subscription + ` AS s ON s.id = g.subscription_id RETURNING id`
+FROM gone AS g JOIN ` + s.subscription + ` AS s ON s.id = g.subscription_id
+ON CONFLICT (id) DO UPDATE SET error = excluded.error RETURNING id`
 	return s
 }
 
@@ -92,9 +93,13 @@ func (s *store) claimOne(ctx context.Context, tx gorm.ConnPool, c *consumer, id 
 	return collect(tx.QueryContext(ctx, query, c.id, id))
 }
 
-// lease reserves events, in one statement of its own.
-func (s *store) lease(ctx context.Context, pool gorm.ConnPool, c *consumer, after int64, most int, lease int64) ([]event, error) {
-	return collect(pool.QueryContext(ctx, s.leaseCall, c.id, after, most, lease, c.sub.lease.Seconds(), c.sub.ordered))
+// lease reserves events.
+func (s *store) lease(ctx context.Context, c *consumer, after int64, most int, lease int64) (events []event, err error) {
+	err = c.alone(ctx, func(tx gorm.ConnPool) error {
+		events, err = collect(tx.QueryContext(ctx, s.leaseCall, c.id, after, most, lease, c.sub.lease.Seconds(), c.sub.ordered))
+		return err
+	})
+	return events, err
 }
 
 func collect(rows *sql.Rows, err error) ([]event, error) {
@@ -118,10 +123,10 @@ func collect(rows *sql.Rows, err error) ([]event, error) {
 }
 
 // message returns the event as the handlers see it.
-func (e *event) message(channel string, arrived time.Time, generation int64) Message {
+func (e *event) message(channel string, arrived time.Time, generation int64, pool gorm.ConnPool) Message {
 	m := Message{
 		Channel: channel, ID: e.id, Attempt: e.failed + 1, At: e.at, Data: e.data, Context: e.context,
-		Arrived: arrived, Generation: generation,
+		Arrived: arrived, Generation: generation, Pool: pool,
 	}
 	m.Op, _ = triggers.ParseOp(e.op)
 	return m
@@ -166,7 +171,7 @@ func (s *store) returns(ctx context.Context, tx gorm.ConnPool, c *consumer, even
 func (s *store) again(ctx context.Context, tx gorm.ConnPool, c *consumer, e event, pause time.Duration, cause error) error {
 	_, err := tx.ExecContext(ctx, s.putBack+`($1, $2, $3, $4, pg_catalog.clock_timestamp() + $5::double precision * interval '1 second',
 NULLIF($6, ''), $7::json, NULLIF($8, ''), $9, $10)`,
-		e.id, c.id, e.failed+1, e.at, pause.Seconds(), e.op, e.data, e.context, e.key, text(cause.Error()))
+		e.id, c.id, e.failed+1, e.at, pause.Seconds(), e.op, e.data, e.context, e.key, text(fmt.Sprint(cause)))
 	if err != nil {
 		return fmt.Errorf("put an event back: %w", err)
 	}
@@ -175,7 +180,7 @@ NULLIF($6, ''), $7::json, NULLIF($8, ''), $9, $10)`,
 
 // die puts a claimed event among the dead letters.
 func (s *store) die(ctx context.Context, tx gorm.ConnPool, c *consumer, e event, attempts int, cause error) error {
-	_, err := tx.ExecContext(ctx, s.bury, e.id, c.id, e.op, e.data, e.context, e.key, attempts, text(cause.Error()), text(stackOf(cause)), e.at)
+	_, err := tx.ExecContext(ctx, s.bury, e.id, c.id, e.op, e.data, e.context, e.key, attempts, text(fmt.Sprint(cause)), text(stackOf(cause)), e.at)
 	if err != nil {
 		return fmt.Errorf("write a dead letter: %w", err)
 	}
@@ -184,38 +189,41 @@ func (s *store) die(ctx context.Context, tx gorm.ConnPool, c *consumer, e event,
 
 // completed removes events whose functions have returned nil, and returns the
 // ids of those that still belonged to the lease.
-func (s *store) completed(ctx context.Context, pool gorm.ConnPool, c *consumer, lease int64, ids []int64) ([]int64, error) {
-	return numbers(pool.QueryContext(ctx, s.complete, c.id, array(ids), lease))
+func (s *store) completed(ctx context.Context, c *consumer, lease int64, ids []int64) ([]int64, error) {
+	return c.numbers(ctx, s.complete, c.id, array(ids), lease)
 }
 
 // extended gives the lease more time, and returns the ids that still belong to
 // it.
-func (s *store) extended(ctx context.Context, pool gorm.ConnPool, c *consumer, lease int64, ids []int64) ([]int64, error) {
-	return numbers(pool.QueryContext(ctx, s.extend, c.id, array(ids), lease, c.sub.lease.Seconds()))
+func (s *store) extended(ctx context.Context, c *consumer, lease int64, ids []int64) ([]int64, error) {
+	return c.numbers(ctx, s.extend, c.id, array(ids), lease, c.sub.lease.Seconds())
 }
 
 // released makes leased events ready again whose functions were not called.
-func (s *store) released(ctx context.Context, pool gorm.ConnPool, c *consumer, lease int64, ids []int64) error {
-	_, err := pool.ExecContext(ctx, s.release, c.id, array(ids), lease)
+func (s *store) released(ctx context.Context, c *consumer, lease int64, ids []int64) error {
+	_, err := c.numbers(ctx, s.release, c.id, array(ids), lease)
 	return err
 }
 
 // leasedAgain schedules a leased event's next attempt, and returns its id if it
 // still belonged to the lease.
-func (s *store) leasedAgain(ctx context.Context, pool gorm.ConnPool, c *consumer, lease, id int64, pause time.Duration, cause error) ([]int64, error) {
-	return numbers(pool.QueryContext(ctx, s.retry, c.id, array([]int64{id}), lease, pause.Seconds(), text(cause.Error())))
+func (s *store) leasedAgain(ctx context.Context, c *consumer, lease, id int64, pause time.Duration, cause error) ([]int64, error) {
+	return c.numbers(ctx, s.retry, c.id, array([]int64{id}), lease, pause.Seconds(), text(fmt.Sprint(cause)))
 }
 
 // leasedDie puts a leased event among the dead letters.
-func (s *store) leasedDie(ctx context.Context, pool gorm.ConnPool, c *consumer, lease, id int64, cause error) ([]int64, error) {
-	return numbers(pool.QueryContext(ctx, s.buryLeased, c.id, array([]int64{id}), lease, text(cause.Error()), text(stackOf(cause))))
+func (s *store) leasedDie(ctx context.Context, c *consumer, lease, id int64, cause error) ([]int64, error) {
+	return c.numbers(ctx, s.buryLeased, c.id, array([]int64{id}), lease, text(fmt.Sprint(cause)), text(stackOf(cause)))
 }
 
 // promote makes ready what is due, and returns how long it is until the next
 // event is. ok is false when none is scheduled.
-func (s *store) promote(ctx context.Context, pool gorm.ConnPool) (next time.Duration, ok bool, err error) {
+func (s *store) promote(ctx context.Context, db *gorm.DB) (next time.Duration, ok bool, err error) {
 	var seconds sql.NullFloat64
-	if err := pool.QueryRowContext(ctx, s.promoteCall, promoteBatch).Scan(&seconds); err != nil {
+	err = alone(ctx, db, func(tx gorm.ConnPool) error {
+		return tx.QueryRowContext(ctx, s.promoteCall, promoteBatch).Scan(&seconds)
+	})
+	if err != nil {
 		return 0, false, fmt.Errorf("make scheduled events ready: %w", err)
 	}
 	return time.Duration(max(0, seconds.Float64) * float64(time.Second)), seconds.Valid, nil
@@ -228,6 +236,16 @@ const promoteBatch = 10_000
 func (s *store) wake(ctx context.Context, pool gorm.ConnPool, channel string) error {
 	_, err := pool.ExecContext(ctx, s.wakeCall, channel)
 	return err
+}
+
+// numbers runs a statement in a transaction of its own and returns the numbers
+// that it does.
+func (c *consumer) numbers(ctx context.Context, query string, args ...any) (all []int64, err error) {
+	err = c.alone(ctx, func(tx gorm.ConnPool) error {
+		all, err = numbers(tx.QueryContext(ctx, query, args...))
+		return err
+	})
+	return all, err
 }
 
 func numbers(rows *sql.Rows, err error) ([]int64, error) {
@@ -284,11 +302,12 @@ func stackOf(err error) string {
 	return ""
 }
 
-// definite reports whether the database has answered with an error, so that the
-// session goes on and it is known what has not happened.
+// definite reports whether err tells that a transaction was not committed: the
+// database has said so, or the function has ended it, or a statement has failed in
+// it and the function has returned nil all the same.
 func definite(err error) bool {
 	var failure *pgconn.PgError
-	return errors.As(err, &failure) && !strings.HasPrefix(failure.Code, "57P") && !strings.HasPrefix(failure.Code, "08")
+	return errors.Is(err, pgx.ErrTxCommitRollback) || errors.Is(err, sql.ErrTxDone) || errors.As(err, &failure) && !strings.HasPrefix(failure.Code, "57P") && !strings.HasPrefix(failure.Code, "08")
 }
 
 // subscriptionIDs returns the subscriptions' numbers by their names.

@@ -107,7 +107,7 @@ func (d *delivery) message(i item) {
 			return
 		}
 	}
-	m.Generation = i.generation
+	m.Generation, m.Pool = i.generation, d.payloads.pool
 	if m.lost != "" {
 		d.lost.Add(1)
 		d.log.Error("a trigger failed and its statement's events are lost; the writer was warned of the cause: after a change of the table run Migrate again",

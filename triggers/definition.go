@@ -33,9 +33,10 @@ type Definition struct {
 	// With neither they are broadcast. A mode that a subscription in the
 	// database has is added.
 	Durable, Broadcast bool
-	// Key are the columns of the primary key, for subscriptions whose events of
-	// one key keep their order. Optional.
-	Key []string
+	// Ordered tells that there are durable subscriptions whose events of one
+	// primary key keep their order; Key are that key's columns.
+	Ordered bool
+	Key     []string
 	// Site is where the definition was declared, for error messages.
 	Site string
 }
@@ -109,10 +110,9 @@ func distinct(defs []Definition) ([]Definition, error) {
 			byChannel[d.Channel] = d
 			unique = append(unique, d)
 		case known.same(d):
-			if d.Durable || d.Broadcast {
-				i := slices.IndexFunc(unique, func(u Definition) bool { return u.Channel == d.Channel })
-				unique[i].Durable, unique[i].Broadcast = unique[i].Durable || d.Durable, unique[i].Broadcast || d.Broadcast
-			}
+			i := slices.IndexFunc(unique, func(u Definition) bool { return u.Channel == d.Channel })
+			unique[i].Durable, unique[i].Broadcast = unique[i].Durable || d.Durable, unique[i].Broadcast || d.Broadcast
+			unique[i].Ordered = unique[i].Ordered || d.Ordered
 		default:
 			problems = append(problems, d.errorf("the channel is declared otherwise for table %s at %s: give one of them a channel of its own",
 				known.Table, known.Site))

@@ -175,8 +175,5 @@ func (tr trigger) settings() string {
 	for _, pin := range pins {
 		all = append(all, pin.catalog)
 	}
-	if tr.oldRows && tr.newRows {
-		all = append(all, "enable_nestloop=off")
-	}
 	return strings.Join(all, "\n")
 }

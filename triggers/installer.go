@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,6 +105,9 @@ func (in Installer) Apply(ctx context.Context, db *gorm.DB, defs []Definition) (
 	if err != nil {
 		return Plan{}, err
 	}
+	if err := in.mayStore(ctx, pool(db), plan); err != nil {
+		return plan, err
+	}
 	for _, items := range byTable(plan.Todo()) {
 		if err := in.retry(ctx, db, func(tx gorm.ConnPool) error {
 			return in.install(ctx, tx, defs, items[0].Table)
@@ -112,6 +116,27 @@ func (in Installer) Apply(ctx context.Context, db *gorm.DB, defs []Definition) (
 		}
 	}
 	return plan, nil
+}
+
+// mayStore reports whether the role that is about to own trigger functions has the
+// rights that they need: without, every write would fail.
+func (in Installer) mayStore(ctx context.Context, p gorm.ConnPool, plan Plan) error {
+	if !slices.ContainsFunc(plan.Todo(), func(i Item) bool { return i.durable }) {
+		return nil
+	}
+	var may bool
+	err := p.QueryRowContext(ctx, `SELECT pg_catalog.has_table_privilege($1, 'INSERT') AND pg_catalog.has_table_privilege($2, 'SELECT')
+AND pg_catalog.has_function_privilege($3, 'EXECUTE') AND pg_catalog.has_function_privilege($4, 'EXECUTE')`,
+		quote(in.schema(), "event"), quote(in.schema(), "subscription"),
+		quote(in.schema(), "json_of")+"(record)", quote(in.schema(), "json_pair")+"(record, record)").Scan(&may)
+	if err != nil {
+		return fmt.Errorf("look at the rights on schema %s: %w", quote(in.schema()), err)
+	}
+	if !may {
+		return fmt.Errorf("the role that migrates may not write to %s, which its trigger functions have to: migrate as the role that owns schema %s",
+			quote(in.schema(), "event"), quote(in.schema()))
+	}
+	return nil
 }
 
 // install installs what one table lacks. It looks again under the lock, since

@@ -46,6 +46,7 @@ func load(schema string) ([]migration, error) {
 			"{{schema}}", quoted,
 			"{{wake_literal}}", literal(Wire(schema, Wake)),
 			"{{gate}}", strconv.Itoa(Gate),
+			"{{order}}", strconv.Itoa(order),
 		).Replace(string(text))})
 	}
 	return all, nil
@@ -146,7 +147,7 @@ func (in Installer) SQL(ctx context.Context, db *gorm.DB, defs []Definition, sub
 		return "", err
 	}
 	if len(todo) > 0 {
-		fmt.Fprintf(&b, "-- subscriptions\n%s;\n\n", in.subscribe(todo))
+		fmt.Fprintf(&b, "-- subscriptions\n%s;\n\n", strings.Join(in.subscribe(todo), ";\n\n"))
 	}
 	b.WriteString(plan.SQL())
 	return b.String(), nil

@@ -28,8 +28,9 @@ type Item struct {
 	Reason  string // why it is outdated
 	Site    string // where it was declared
 
-	create []string // the SQL that installs it
-	when   string   // the condition to check before
+	create  []string // the SQL that installs it
+	when    string   // the condition to check before
+	durable bool     // its function stores events
 }
 
 func (i Item) String() string {
@@ -104,7 +105,7 @@ func compare(want []trigger, have []installed) Plan {
 	for _, w := range want {
 		item := Item{
 			State: Missing, Channel: w.def.Channel, Op: w.op, Table: w.table.quoted(), Trigger: w.name, Site: w.def.Site,
-			create: w.create, when: w.def.When,
+			create: w.create, when: w.def.When, durable: w.def.Durable,
 		}
 		k := key{w.table.oid, w.name}
 		if h, ok := found[k]; ok {

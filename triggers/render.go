@@ -18,6 +18,7 @@ var pins = []struct{ name, value, catalog string }{
 	{"IntervalStyle", "'postgres'", "IntervalStyle=postgres"},
 	{"standard_conforming_strings", "on", "standard_conforming_strings=on"},
 	{"transform_null_equals", "off", "transform_null_equals=off"},
+	{"jit", "off", "jit=off"}, // a statement that runs for microseconds is not worth a compilation
 }
 
 // packed is how many bytes of rows go into one notification: 7,999, the most
@@ -71,11 +72,11 @@ func (tr trigger) body(schema string) string {
 	b.line(1, "items text := '';")
 	b.line(1, "item text;")
 	b.line(1, "size integer := 0;")
-	if tr.def.Durable && tr.filter() != "" {
+	if tr.def.Durable && (tr.filter() != "" || tr.def.Ordered) {
 		b.line(1, "pubsub_state text; -- a name that no column has")
 	}
 	b.line(0, "BEGIN")
-	if tr.perRow && tr.filter() != "" {
+	if tr.perRow && (tr.filter() != "" || tr.def.Durable && tr.def.Ordered) {
 		b.line(1, "-- columns %s", tr.table.shape())
 	}
 	if tr.def.Durable {
@@ -106,22 +107,33 @@ func (b *script) line(indent int, format string, args ...any) {
 //
 // A block with an exception handler that writes spends a transaction number of
 // its own, and those of a transaction with many statements slow down everybody's
-// snapshots. So there is one only around what an application wrote, which may
-// fail. Then the rows are stored as they are, with the reason, and end as dead
-// letters.
+// snapshots. So there is one only around what names columns, or was written by the
+// application, and may fail: the filter, and the key of ordered subscriptions.
+// When the filter fails, the rows are stored as they are, with the reason, and end
+// as dead letters. When only the key does, they share the key 0.
 func (tr trigger) store(b *script, schema string) {
 	filter := tr.filter()
-	if filter == "" {
-		b.line(1, "%s;", strings.Join(tr.insert(schema, "", "NULL"), "\n    "))
+	if filter == "" && tr.key() == "NULL" {
+		b.line(1, "%s;", strings.Join(tr.insert(schema, "", tr.key(), "NULL"), "\n    "))
 	} else {
+		problem, told := "NULL", "the key of channel % can not be read: "
+		hint := "The write itself succeeded, and its events wait. After a change of the table run Migrate again."
+		if filter != "" {
+			problem, told = "'the condition or the columns could not be tested: SQLSTATE ' || pubsub_state", "the condition or the columns of channel % can not be tested: "
+			hint = "The write itself succeeded, and its rows are kept among the dead letters. After a change of the table run Migrate again."
+		}
+		shared := "NULL"
+		if tr.def.Ordered {
+			shared = sharedKey
+		}
 		b.line(1, "BEGIN")
-		b.line(2, "%s;", strings.Join(tr.insert(schema, filter, "NULL"), "\n      "))
+		b.line(2, "%s;", strings.Join(tr.insert(schema, filter, tr.key(), "NULL"), "\n      "))
 		b.line(1, "EXCEPTION WHEN OTHERS THEN")
 		b.line(2, "pubsub_state := SQLSTATE;")
-		b.line(2, "RAISE WARNING 'the condition or the columns of channel %% can not be tested: %%', %s, SQLERRM", literal(tr.def.Channel))
-		b.line(3, "USING HINT = 'The write itself succeeded, and its rows are kept among the dead letters. After a change of the table run Migrate again.';")
+		b.line(2, "RAISE WARNING '%s%%', %s, SQLERRM", told, literal(tr.def.Channel))
+		b.line(3, "USING HINT = '%s';", hint)
 		b.line(2, "BEGIN")
-		b.line(3, "%s;", strings.Join(tr.insert(schema, "", "'the condition or the columns could not be tested: SQLSTATE ' || pubsub_state"), "\n        "))
+		b.line(3, "%s;", strings.Join(tr.insert(schema, "", shared, problem), "\n        "))
 		b.line(2, "EXCEPTION WHEN OTHERS THEN")
 		b.line(3, "RAISE WARNING 'events of channel %% were lost: %%', %s, SQLERRM;", literal(tr.def.Channel))
 		b.line(2, "END;")
@@ -133,7 +145,7 @@ func (tr trigger) store(b *script, schema string) {
 }
 
 // insert renders the statement that stores the events of the rows that pass.
-func (tr trigger) insert(schema, filter, problem string) []string {
+func (tr trigger) insert(schema, filter, key, problem string) []string {
 	payload := tr.payload(schema)
 	from, where := tr.rows(filter)
 	subscriptions := quote(schema, "subscription") + " AS pubsub_subscription"
@@ -148,15 +160,26 @@ func (tr trigger) insert(schema, filter, problem string) []string {
 	}
 	q := []string{
 		"INSERT INTO " + quote(schema, "event") + " (subscription_id, op, payload, context, key, error)",
-		fmt.Sprintf("SELECT pubsub_subscription.id, %s, %s, NULLIF(current_setting('pubsub.context', true), ''),", literal(tr.op.String()), payload),
-		fmt.Sprintf("  CASE WHEN pubsub_subscription.ordered THEN %s END, %s", tr.key(payload), problem),
+		fmt.Sprintf("SELECT pubsub_subscription.id, %s, %s,", literal(tr.op.String()), payload),
+		fmt.Sprintf("  NULLIF(current_setting('pubsub.context', true), ''), %s, %s", key, problem),
 	}
 	return append(append(q, from...), condition)
 }
 
-// large is the size of a row, in bytes, from which its JSON might be too long
-// for a text: each byte takes up to six.
-const large = 100_000_000
+// A row's JSON may be longer than Postgres's limit of 1 GB when the row, as it is
+// stored, has this many bytes: compressed ones may stand for 255 each, and print
+// as up to six. In a column of numbers without bounds far fewer can do it.
+const (
+	large         = 256 << 10
+	largeExpanded = 16 << 10
+)
+
+func (tr trigger) large() int {
+	if tr.table.expands {
+		return largeExpanded
+	}
+	return large
+}
 
 // payload renders a row, or an update's pair of rows, as a value of type json.
 func (tr trigger) payload(schema string) string {
@@ -166,7 +189,7 @@ func (tr trigger) payload(schema string) string {
 		if tr.table.risky {
 			return guarded
 		}
-		return fmt.Sprintf("CASE WHEN pg_column_size(%s) > %d THEN %s ELSE row_to_json(%s) END", row, large, guarded, row)
+		return fmt.Sprintf("CASE WHEN pg_column_size(%s) > %d THEN %s ELSE row_to_json(%s) END", row, tr.large(), guarded, row)
 	}
 	switch tr.op {
 	case Truncate:
@@ -181,25 +204,31 @@ func (tr trigger) payload(schema string) string {
 		return guarded
 	}
 	return fmt.Sprintf("CASE WHEN pg_column_size(%s) + pg_column_size(%s) > %d THEN %s ELSE json_build_array(%[1]s, %[2]s) END",
-		before, after, large, guarded)
+		before, after, tr.large(), guarded)
 }
 
-// key renders a hash of the row's primary key. The columns are taken from the
-// JSON, where a missing one is no error, and as JSON, in which nothing has to be
-// decoded: a writer must not fail because of them. What has no key shares one.
-func (tr trigger) key(payload string) string {
-	if len(tr.def.Key) == 0 || tr.op == Truncate {
-		return "0"
+// sharedKey is the key of events whose rows' keys are not known.
+const sharedKey = "CASE WHEN pubsub_subscription.ordered THEN 0 END"
+
+// key renders a hash of the row's primary key, which is never that of the shared
+// one. Of an update it is the new row's.
+func (tr trigger) key() string {
+	switch {
+	case !tr.def.Ordered:
+		return "NULL"
+	case len(tr.def.Key) == 0, tr.op == Truncate:
+		return sharedKey
 	}
-	row := "(" + payload + ")"
-	if tr.op == Update {
-		row += " -> 1"
+	row := "new"
+	if tr.op == Delete {
+		row = "old"
 	}
 	parts := make([]string, len(tr.def.Key))
 	for i, column := range tr.def.Key {
-		parts[i] = fmt.Sprintf("(%s -> %s)::text", row, literal(column))
+		parts[i] = row + "." + quote(column) + "::text"
 	}
-	return fmt.Sprintf(`COALESCE(hashtextextended((%s) COLLATE "C", 0), 0)`, strings.Join(parts, " || ',' || "))
+	return fmt.Sprintf(`CASE WHEN pubsub_subscription.ordered THEN COALESCE(NULLIF(hashtextextended((%s) COLLATE "C", 0), 0), 1) END`,
+		strings.Join(parts, " || ',' || "))
 }
 
 // aliases names the old and the new row in the query of rows.
@@ -280,9 +309,9 @@ func (tr trigger) broadcast(b *script, schema string) {
 //
 // An update's old and new rows are paired by their position: Postgres appends
 // both in one go, so that a changed or swapped primary key doesn't part them
-// and none is needed. The full join makes an unpaired row show as NULL. Nested
-// loops are off in this function (see statements): a plan that was cached for
-// small updates would turn quadratic in a large one.
+// and none is needed. The full join makes an unpaired row show as NULL, and is
+// never made by nested loops, which a plan that was cached for small updates would
+// turn quadratic with in a large one.
 //
 // The columns come from the query and not from variables of the function, whose
 // cached expressions fail in open sessions when a column's type changes. The
@@ -356,9 +385,6 @@ func (tr trigger) statements(schema string) []string {
 	fmt.Fprintf(&f, "CREATE OR REPLACE FUNCTION %s() RETURNS trigger\nLANGUAGE plpgsql SECURITY DEFINER", quote(schema, tr.function))
 	for _, pin := range pins {
 		fmt.Fprintf(&f, "\nSET %s = %s", pin.name, pin.value)
-	}
-	if tr.oldRows && tr.newRows {
-		f.WriteString("\nSET enable_nestloop = off")
 	}
 	tag := dollar(tr.source)
 	fmt.Fprintf(&f, "\nAS %s%s%s", tag, tr.source, tag)

@@ -31,15 +31,19 @@ func TestRenderGolden(t *testing.T) {
 		}},
 		"durable": {[]string{authors}, triggers.Definition{
 			Channel: "authors_save", Table: `"authors"`, Ops: triggers.Insert | triggers.Update | triggers.Delete | triggers.Truncate,
-			Durable: true, Key: []string{"id"},
+			Durable: true,
+		}},
+		"durable_ordered": {[]string{authors}, triggers.Definition{
+			Channel: "authors_save", Table: `"authors"`, Ops: triggers.Insert | triggers.Update | triggers.Delete | triggers.Truncate,
+			Durable: true, Ordered: true, Key: []string{"id"},
 		}},
 		"durable_condition": {[]string{authors}, triggers.Definition{
 			Channel: "authors_save", Table: `"authors"`, Ops: triggers.Insert | triggers.Update, Durable: true, Broadcast: true,
-			Columns: []string{"name"}, When: "NEW.score > 10", Key: []string{"id", "name"},
+			Columns: []string{"name"}, When: "NEW.score > 10", Ordered: true, Key: []string{"id", "name"},
 		}},
 		"durable_partitioned": {
 			[]string{`CREATE TABLE events (id bigint, at date) PARTITION BY RANGE (at)`},
-			triggers.Definition{Channel: "events", Table: `"events"`, Ops: triggers.Update | triggers.Delete, Durable: true, Key: []string{"id"}},
+			triggers.Definition{Channel: "events", Table: `"events"`, Ops: triggers.Update | triggers.Delete, Durable: true, Ordered: true, Key: []string{"id"}},
 		},
 		"partitioned": {
 			[]string{`CREATE TABLE events (id bigint, at date) PARTITION BY RANGE (at)`},

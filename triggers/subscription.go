@@ -31,8 +31,10 @@ func (in Installer) Subscribe(ctx context.Context, db *gorm.DB, subs []Subscript
 	if err != nil || len(todo) == 0 {
 		return err
 	}
-	if _, err := pool(db).ExecContext(ctx, in.subscribe(todo)); err != nil {
-		return fmt.Errorf("record the subscriptions: %w", err)
+	for _, statement := range in.subscribe(todo) {
+		if _, err := pool(db).ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("record the subscriptions: %w", err)
+		}
 	}
 	return nil
 }
@@ -82,16 +84,28 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AN
 	return all, nil
 }
 
-// subscribe renders the statement that records the subscriptions.
-func (in Installer) subscribe(subs []Subscription) string {
-	values := make([]string, len(subs))
+// subscribe renders the statements that record the subscriptions.
+func (in Installer) subscribe(subs []Subscription) []string {
+	values, ordered := make([]string, len(subs)), false
 	for i, s := range subs {
 		values[i] = fmt.Sprintf("(%s, %s, %t, %t)", literal(s.Name), literal(s.Channel), s.Broadcast, s.Ordered)
+		ordered = ordered || s.Ordered
 	}
-	return fmt.Sprintf(`INSERT INTO %s (name, channel, broadcast, ordered) VALUES
+	statements := []string{fmt.Sprintf(`INSERT INTO %s (name, channel, broadcast, ordered) VALUES
   %s
 ON CONFLICT (name) DO UPDATE SET channel = excluded.channel, broadcast = excluded.broadcast, ordered = excluded.ordered`,
-		quote(in.schema(), "subscription"), strings.Join(values, ",\n  "))
+		quote(in.schema(), "subscription"), strings.Join(values, ",\n  "))}
+	if ordered {
+		statements = append(statements, GiveKeys(in.schema()))
+	}
+	return statements
+}
+
+// GiveKeys renders the statement that gives a key to the ready events of ordered
+// subscriptions that were stored before those were: they share one.
+func GiveKeys(schema string) string {
+	return fmt.Sprintf(`UPDATE %s SET key = 0 WHERE run_at IS NULL AND key IS NULL
+  AND subscription_id IN (SELECT id FROM %s WHERE ordered AND NOT broadcast)`, quote(schema, "event"), quote(schema, "subscription"))
 }
 
 // withModes adds the modes that subscriptions in the database have to the
@@ -109,7 +123,7 @@ func (in Installer) withModes(ctx context.Context, p gorm.ConnPool, defs []Defin
 		}
 		for _, s := range subs {
 			if s.Channel == d.Channel {
-				d.Durable, d.Broadcast = d.Durable || !s.Broadcast, d.Broadcast || s.Broadcast
+				d.Durable, d.Broadcast, d.Ordered = d.Durable || !s.Broadcast, d.Broadcast || s.Broadcast, d.Ordered || s.Ordered
 			}
 		}
 	}

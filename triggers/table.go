@@ -19,6 +19,7 @@ type table struct {
 	kind         string // pg_class.relkind
 	inherits     bool   // a partition or an inheritance child
 	risky        bool   // a column's type may have a cast to json, which may fail
+	expands      bool   // a column may hold many numbers that print as far more than they take
 	columns      map[string]column
 }
 
@@ -61,7 +62,8 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text,
        ]::pg_catalog.regtype[]::pg_catalog.oid[]), false),
        COALESCE(pg_catalog.format_type(a.atttypid, a.atttypmod), ''),
        COALESCE(t.typtype <> 'e' AND t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace
-         AND (t.typelem = 0 OR e.typtype <> 'e' AND e.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace), false)
+         AND (t.typelem = 0 OR e.typtype <> 'e' AND e.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace), false),
+       COALESCE(t.oid = ANY (ARRAY['jsonb','jsonb[]','numeric[]','nummultirange']::pg_catalog.regtype[]::pg_catalog.oid[]), false)
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -80,11 +82,12 @@ func inspect(ctx context.Context, pool gorm.ConnPool, d Definition) (table, erro
 	for rows.Next() {
 		var attribute sql.NullString
 		var c column
-		var risky bool
-		if err := rows.Scan(&t.oid, &t.schema, &t.name, &t.kind, &t.inherits, &attribute, &c.comparable, &c.kind, &risky); err != nil {
+		var risky, expands bool
+		if err := rows.Scan(&t.oid, &t.schema, &t.name, &t.kind, &t.inherits, &attribute, &c.comparable, &c.kind, &risky, &expands); err != nil {
 			return table{}, d.errorf("look up the table: %w", err)
 		}
-		if t.risky = t.risky || risky; attribute.Valid {
+		t.risky, t.expands = t.risky || risky, t.expands || expands
+		if attribute.Valid {
 			t.columns[attribute.String] = c
 		}
 	}

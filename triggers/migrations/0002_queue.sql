@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS {{schema}}.event (
   lease bigint,
   key bigint,
   op text,
-  payload json,
+  payload json NOT NULL,
   context text,
   error text
 ) WITH (
@@ -99,7 +99,9 @@ $pubsub$;
 -- publish stores a typed channel's value for each of its durable subscriptions,
 -- and sends it to those that broadcast. gate is the channel's key. The empty
 -- channel wakes who looks after the schedule; what is due later than they look
--- by themselves needs no waking.
+-- by themselves needs no waking. A typed channel's events have no keys of their
+-- own: of an ordered subscription they share 0, which a delayed one gets when it
+-- is due, so that it holds up nothing before.
 CREATE OR REPLACE FUNCTION {{schema}}.publish(channel text, wire text, gate integer, data text, run_at timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $pubsub$
 #variable_conflict use_variable
@@ -107,7 +109,8 @@ DECLARE
   ignored integer;
 BEGIN
   INSERT INTO {{schema}}.event (subscription_id, payload, context, run_at, key)
-  SELECT s.id, data::json, NULLIF(current_setting('pubsub.context', true), ''), run_at, CASE WHEN s.ordered THEN 0 END
+  SELECT s.id, COALESCE(data, 'null')::json, NULLIF(current_setting('pubsub.context', true), ''), run_at,
+    CASE WHEN s.ordered AND run_at IS NULL THEN 0 END
   FROM {{schema}}.subscription AS s WHERE s.channel = channel AND NOT s.broadcast;
   IF FOUND AND run_at IS NULL AND NOT pg_try_advisory_xact_lock_shared({{gate}}, gate) THEN
     ignored := {{schema}}.wake(channel);
@@ -115,7 +118,7 @@ BEGIN
     ignored := {{schema}}.wake('');
   END IF;
   IF run_at IS NULL AND EXISTS (SELECT FROM {{schema}}.subscription AS s WHERE s.channel = channel AND s.broadcast) THEN
-    ignored := {{schema}}.send(wire, '"data":' || data);
+    ignored := {{schema}}.send(wire, '"data":' || COALESCE(data, 'null'));
   END IF;
 END
 $pubsub$;
@@ -125,7 +128,7 @@ $pubsub$;
 -- through the index that is in the order of the events.
 CREATE OR REPLACE FUNCTION {{schema}}.claim(subscription integer, after bigint, most integer)
 RETURNS TABLE (id bigint, attempt integer, at timestamptz, op text, payload text, context text, key bigint, problem text)
-LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $pubsub$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $pubsub$
 #variable_conflict use_column
 BEGIN
   IF EXISTS (SELECT FROM {{schema}}.subscription AS s WHERE s.id = claim.subscription AND s.paused_at IS NOT NULL) THEN
@@ -136,83 +139,149 @@ BEGIN
     SELECT c.ctid FROM {{schema}}.event AS c
     WHERE c.subscription_id = claim.subscription AND c.run_at IS NULL AND c.id > claim.after
     ORDER BY c.id LIMIT claim.most FOR UPDATE SKIP LOCKED))
-  RETURNING e.id, e.attempt, e.created_at, COALESCE(e.op, ''), e.payload::text, COALESCE(e.context, ''), e.key, CASE WHEN e.attempt = 0 THEN COALESCE(e.error, '') ELSE '' END;
+  RETURNING e.id, e.attempt, e.created_at, COALESCE(e.op, ''), e.payload::text, COALESCE(e.context, ''), e.key,
+    CASE WHEN e.attempt = 0 THEN COALESCE(e.error, '') ELSE '' END;
+END
+$pubsub$;
+
+-- heads returns the first event of each key after one, if that is ready: it
+-- steps from key to key through the index, whatever waits behind the first.
+-- Key 0 is shared by events of different rows, whose numbers need not be in the
+-- order of their commits, so that an earlier one may turn up while a later one is
+-- being handled. A lock keeps that apart, until the transaction ends, and leases
+-- are looked for.
+CREATE OR REPLACE FUNCTION {{schema}}.heads(subscription integer, after bigint, most integer) RETURNS bigint[]
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $pubsub$
+#variable_conflict use_column
+DECLARE
+  shared boolean := false;
+BEGIN
+  IF EXISTS (SELECT FROM {{schema}}.event AS e WHERE e.subscription_id = heads.subscription AND e.key = 0) THEN
+    shared := pg_try_advisory_xact_lock({{order}}, heads.subscription);
+  END IF;
+  IF shared THEN
+    shared := NOT EXISTS (SELECT FROM {{schema}}.event AS e
+      WHERE e.subscription_id = heads.subscription AND e.run_at IS NOT NULL AND e.lease IS NOT NULL AND e.key = 0);
+  END IF;
+  RETURN ARRAY(
+    WITH RECURSIVE walk AS (
+      (SELECT e.key, e.id, e.run_at FROM {{schema}}.event AS e
+       WHERE e.subscription_id = heads.subscription AND e.key > heads.after
+       ORDER BY e.subscription_id, e.key, e.id LIMIT 1)
+      UNION ALL
+      SELECT n.key, n.id, n.run_at FROM walk AS w CROSS JOIN LATERAL (
+        SELECT e.key, e.id, e.run_at FROM {{schema}}.event AS e
+        WHERE e.subscription_id = heads.subscription AND e.key > w.key
+        ORDER BY e.subscription_id, e.key, e.id LIMIT 1) AS n
+    )
+    SELECT w.id FROM walk AS w WHERE w.run_at IS NULL AND (w.key <> 0 OR shared) LIMIT heads.most);
 END
 $pubsub$;
 
 -- claim_ordered is claim for a subscription whose events go one at a time for
 -- each key: the first of each key, and, as long as there is room, those that
--- follow them. Nobody else takes a key of which we hold the first.
+-- follow it. Nobody else takes a key of which we hold the first. after is a key,
+-- so that all keys have their turn.
 CREATE OR REPLACE FUNCTION {{schema}}.claim_ordered(subscription integer, after bigint, most integer)
 RETURNS TABLE (id bigint, attempt integer, at timestamptz, op text, payload text, context text, key bigint, problem text)
-LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off AS $pubsub$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $pubsub$
 #variable_conflict use_column
 DECLARE
-  heads tid[];
-  keys bigint[];
+  found bigint[];
+  places tid[];
+  followers bigint[];
+  room integer;
+  last bigint := after;
 BEGIN
   IF EXISTS (SELECT FROM {{schema}}.subscription AS s WHERE s.id = claim_ordered.subscription AND s.paused_at IS NOT NULL) THEN
     RETURN;
   END IF;
-  SELECT array_agg(h.ctid), array_agg(h.key) FILTER (WHERE h.key IS NOT NULL) INTO heads, keys FROM (
-    SELECT c.ctid, c.key FROM {{schema}}.event AS c
-    WHERE c.subscription_id = claim_ordered.subscription AND c.run_at IS NULL AND c.id > claim_ordered.after
-      AND NOT EXISTS (SELECT FROM {{schema}}.event AS b
-        WHERE b.subscription_id = claim_ordered.subscription AND b.key = c.key AND b.id < c.id)
-    ORDER BY c.id LIMIT claim_ordered.most FOR UPDATE SKIP LOCKED) AS h;
-  IF cardinality(keys) < claim_ordered.most THEN
-    heads := heads || ARRAY(
+  LOOP
+    found := {{schema}}.heads(subscription, last, most);
+    places := ARRAY(SELECT c.ctid FROM {{schema}}.event AS c
+      WHERE c.subscription_id = claim_ordered.subscription AND c.id = ANY (found) AND c.run_at IS NULL
+      FOR UPDATE SKIP LOCKED);
+    -- Others may have all of them, and none of those after them.
+    EXIT WHEN cardinality(places) > 0 OR cardinality(found) < most;
+    SELECT max(c.key) INTO last FROM {{schema}}.event AS c WHERE c.subscription_id = claim_ordered.subscription AND c.id = ANY (found) AND c.run_at IS NULL;
+    EXIT WHEN last IS NULL;
+  END LOOP;
+  room := claim_ordered.most - cardinality(places);
+  IF room > 0 AND cardinality(places) > 0 THEN
+    -- As many of each key, and no further than one that waits for its time.
+    followers := ARRAY(
+      SELECT f.id FROM {{schema}}.event AS h CROSS JOIN LATERAL (
+        SELECT c.id, bool_and(c.run_at IS NULL) OVER (ORDER BY c.id ROWS UNBOUNDED PRECEDING) AS ready
+        FROM (SELECT b.id, b.run_at FROM {{schema}}.event AS b
+          WHERE b.subscription_id = claim_ordered.subscription AND b.key = h.key AND b.id > h.id
+          ORDER BY b.subscription_id, b.key, b.id LIMIT greatest(1, room / cardinality(places))) AS c) AS f
+      WHERE h.ctid = ANY (places) AND f.ready LIMIT room);
+    places := places || ARRAY(
       SELECT c.ctid FROM {{schema}}.event AS c
-      WHERE c.subscription_id = claim_ordered.subscription AND c.key = ANY (keys) AND c.run_at IS NULL AND c.ctid <> ALL (heads)
-        AND NOT EXISTS (SELECT FROM {{schema}}.event AS b
-          WHERE b.subscription_id = claim_ordered.subscription AND b.key = c.key AND b.id < c.id AND b.run_at IS NOT NULL)
-      ORDER BY c.id + 0 LIMIT claim_ordered.most - cardinality(heads) FOR UPDATE SKIP LOCKED);
+      WHERE c.subscription_id = claim_ordered.subscription AND c.id = ANY (followers) AND c.run_at IS NULL
+      FOR UPDATE);
   END IF;
   RETURN QUERY
-  DELETE FROM {{schema}}.event AS e WHERE e.ctid = ANY (heads)
-  RETURNING e.id, e.attempt, e.created_at, COALESCE(e.op, ''), e.payload::text, COALESCE(e.context, ''), e.key, CASE WHEN e.attempt = 0 THEN COALESCE(e.error, '') ELSE '' END;
+  DELETE FROM {{schema}}.event AS e WHERE e.ctid = ANY (places)
+  RETURNING e.id, e.attempt, e.created_at, COALESCE(e.op, ''), e.payload::text, COALESCE(e.context, ''), e.key,
+    CASE WHEN e.attempt = 0 THEN COALESCE(e.error, '') ELSE '' END;
 END
 $pubsub$;
 
--- lease takes events for a time, in which they belong to the lease. The first of
--- each key only, when the subscription is ordered.
+-- lease takes events for a time, in which they belong to the lease. Of an ordered
+-- subscription it takes the first of each key only, and after is a key.
 CREATE OR REPLACE FUNCTION {{schema}}.lease(subscription integer, after bigint, most integer, lease bigint, length interval, ordered boolean)
 RETURNS TABLE (id bigint, attempt integer, at timestamptz, op text, payload text, context text, key bigint, problem text)
-LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off AS $pubsub$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $pubsub$
 #variable_conflict use_column
+DECLARE
+  found bigint[];
+  places tid[];
 BEGIN
   IF EXISTS (SELECT FROM {{schema}}.subscription AS s WHERE s.id = lease.subscription AND s.paused_at IS NOT NULL) THEN
     RETURN;
   END IF;
+  IF lease.ordered THEN
+    found := {{schema}}.heads(subscription, after, most);
+    places := ARRAY(SELECT c.ctid FROM {{schema}}.event AS c
+      WHERE c.subscription_id = lease.subscription AND c.id = ANY (found) AND c.run_at IS NULL FOR UPDATE SKIP LOCKED);
+  ELSE
+    places := ARRAY(SELECT c.ctid FROM {{schema}}.event AS c
+      WHERE c.subscription_id = lease.subscription AND c.run_at IS NULL AND c.id > lease.after
+      ORDER BY c.id LIMIT lease.most FOR UPDATE SKIP LOCKED);
+  END IF;
   RETURN QUERY
   UPDATE {{schema}}.event AS e SET attempt = e.attempt + 1, run_at = clock_timestamp() + lease.length, lease = lease.lease
-  WHERE e.ctid = ANY (ARRAY(
-    SELECT c.ctid FROM {{schema}}.event AS c
-    WHERE c.subscription_id = lease.subscription AND c.run_at IS NULL AND c.id > lease.after
-      AND (NOT lease.ordered OR NOT EXISTS (SELECT FROM {{schema}}.event AS b
-        WHERE b.subscription_id = lease.subscription AND b.key = c.key AND b.id < c.id))
-    ORDER BY c.id LIMIT lease.most FOR UPDATE SKIP LOCKED))
-  RETURNING e.id, e.attempt - 1, e.created_at, COALESCE(e.op, ''), e.payload::text, COALESCE(e.context, ''), e.key, CASE WHEN e.attempt = 1 THEN COALESCE(e.error, '') ELSE '' END;
+  WHERE e.ctid = ANY (places)
+  RETURNING e.id, e.attempt - 1, e.created_at, COALESCE(e.op, ''), e.payload::text, COALESCE(e.context, ''), e.key,
+    CASE WHEN e.attempt = 1 THEN COALESCE(e.error, '') ELSE '' END;
 END
 $pubsub$;
 
 -- promote makes events ready whose time has come, wakes who waits for them, and
--- returns how long it is until the next one, NULL for none.
+-- returns how many seconds it is until the next one, 3,600 at the most, and NULL
+-- for none.
 CREATE OR REPLACE FUNCTION {{schema}}.promote(most integer) RETURNS double precision
-LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $pubsub$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $pubsub$
 DECLARE
+  moment timestamptz := clock_timestamp();
   ignored bigint;
 BEGIN
   WITH due AS (
-    UPDATE {{schema}}.event AS e SET run_at = NULL, lease = NULL WHERE e.ctid = ANY (ARRAY(
-      SELECT c.ctid FROM {{schema}}.event AS c WHERE c.run_at <= clock_timestamp()
+    UPDATE {{schema}}.event AS e SET run_at = NULL, lease = NULL,
+      key = COALESCE(e.key, (SELECT 0 FROM {{schema}}.subscription AS s WHERE s.id = e.subscription_id AND s.ordered))
+    WHERE e.ctid = ANY (ARRAY(
+      SELECT c.ctid FROM {{schema}}.event AS c WHERE c.run_at <= moment
       ORDER BY c.run_at LIMIT most FOR UPDATE SKIP LOCKED))
     RETURNING e.subscription_id
   ), woken AS (
     SELECT {{schema}}.wake(s.channel) FROM {{schema}}.subscription AS s WHERE s.id IN (SELECT subscription_id FROM due)
   )
   SELECT count(*) INTO ignored FROM woken;
-  RETURN (SELECT extract(epoch FROM min(e.run_at) - clock_timestamp()) FROM {{schema}}.event AS e WHERE e.run_at IS NOT NULL);
+  RETURN (SELECT LEAST(3600, extract(epoch FROM c.run_at - moment)) FROM {{schema}}.event AS c
+    WHERE c.run_at IS NOT NULL AND c.run_at < 'infinity' ORDER BY c.run_at LIMIT 1);
 END
 $pubsub$;
 

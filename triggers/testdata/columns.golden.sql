@@ -9,7 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET enable_nestloop = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -57,5 +57,5 @@ AFTER UPDATE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_update_update_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_update_update" ON "public"."authors" IS 'pubsub f61a2ef2 authors_update';
+COMMENT ON TRIGGER "pubsub_authors_update_update" ON "public"."authors" IS 'pubsub 90baecd1 authors_update';
 

@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -52,5 +53,5 @@ AFTER DELETE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_delete_delete_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_delete_delete" ON "public"."authors" IS 'pubsub c8efefe5 authors_delete';
+COMMENT ON TRIGGER "pubsub_authors_delete_delete" ON "public"."authors" IS 'pubsub 6b467e34 authors_delete';
 

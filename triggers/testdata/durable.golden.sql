@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -18,8 +19,8 @@ DECLARE
   size integer := 0;
 BEGIN
   INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-    SELECT pubsub_subscription.id, 'delete', CASE WHEN pg_column_size(old.*) > 100000000 THEN "pubsub"."json_of"(old.*) ELSE row_to_json(old.*) END, NULLIF(current_setting('pubsub.context', true), ''),
-      CASE WHEN pubsub_subscription.ordered THEN COALESCE(hashtextextended((((CASE WHEN pg_column_size(old.*) > 100000000 THEN "pubsub"."json_of"(old.*) ELSE row_to_json(old.*) END) -> 'id')::text) COLLATE "C", 0), 0) END, NULL
+    SELECT pubsub_subscription.id, 'delete', CASE WHEN pg_column_size(old.*) > 262144 THEN "pubsub"."json_of"(old.*) ELSE row_to_json(old.*) END,
+      NULLIF(current_setting('pubsub.context', true), ''), NULL, NULL
     FROM old_rows AS old
     CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
     WHERE pubsub_subscription.channel = 'authors_save' AND NOT pubsub_subscription.broadcast;
@@ -37,7 +38,7 @@ AFTER DELETE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_delete_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_delete" ON "public"."authors" IS 'pubsub b78290e0 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_delete" ON "public"."authors" IS 'pubsub f598cb42 authors_save';
 
 -- channel "authors_save": insert on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_insert_a9ede22e"() RETURNS trigger
@@ -50,6 +51,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -59,8 +61,8 @@ DECLARE
   size integer := 0;
 BEGIN
   INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-    SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_column_size(new.*) > 100000000 THEN "pubsub"."json_of"(new.*) ELSE row_to_json(new.*) END, NULLIF(current_setting('pubsub.context', true), ''),
-      CASE WHEN pubsub_subscription.ordered THEN COALESCE(hashtextextended((((CASE WHEN pg_column_size(new.*) > 100000000 THEN "pubsub"."json_of"(new.*) ELSE row_to_json(new.*) END) -> 'id')::text) COLLATE "C", 0), 0) END, NULL
+    SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_column_size(new.*) > 262144 THEN "pubsub"."json_of"(new.*) ELSE row_to_json(new.*) END,
+      NULLIF(current_setting('pubsub.context', true), ''), NULL, NULL
     FROM new_rows AS new
     CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
     WHERE pubsub_subscription.channel = 'authors_save' AND NOT pubsub_subscription.broadcast;
@@ -78,7 +80,7 @@ AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub af09094d authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub f35560ff authors_save';
 
 -- channel "authors_save": truncate on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_truncate_a9ede22e"() RETURNS trigger
@@ -91,6 +93,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -100,8 +103,8 @@ DECLARE
   size integer := 0;
 BEGIN
   INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-    SELECT pubsub_subscription.id, 'truncate', 'null'::json, NULLIF(current_setting('pubsub.context', true), ''),
-      CASE WHEN pubsub_subscription.ordered THEN 0 END, NULL
+    SELECT pubsub_subscription.id, 'truncate', 'null'::json,
+      NULLIF(current_setting('pubsub.context', true), ''), NULL, NULL
     FROM "pubsub"."subscription" AS pubsub_subscription
     WHERE pubsub_subscription.channel = 'authors_save' AND NOT pubsub_subscription.broadcast;
   IF FOUND AND NOT pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
@@ -117,7 +120,7 @@ CREATE OR REPLACE TRIGGER "pubsub_authors_save_truncate"
 AFTER TRUNCATE ON "public"."authors"
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_truncate_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_truncate" ON "public"."authors" IS 'pubsub c20cc3fb authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_truncate" ON "public"."authors" IS 'pubsub 99567d9a authors_save';
 
 -- channel "authors_save": update on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_update_a9ede22e"() RETURNS trigger
@@ -130,7 +133,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET enable_nestloop = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -140,8 +143,8 @@ DECLARE
   size integer := 0;
 BEGIN
   INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-    SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size("pubsub old row") + pg_column_size("pubsub new row") > 100000000 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE json_build_array("pubsub old row", "pubsub new row") END, NULLIF(current_setting('pubsub.context', true), ''),
-      CASE WHEN pubsub_subscription.ordered THEN COALESCE(hashtextextended((((CASE WHEN pg_column_size("pubsub old row") + pg_column_size("pubsub new row") > 100000000 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE json_build_array("pubsub old row", "pubsub new row") END) -> 1 -> 'id')::text) COLLATE "C", 0), 0) END, NULL
+    SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size("pubsub old row") + pg_column_size("pubsub new row") > 262144 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE json_build_array("pubsub old row", "pubsub new row") END,
+      NULLIF(current_setting('pubsub.context', true), ''), NULL, NULL
     FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old
     FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new
     ON "pubsub old position" = "pubsub new position"
@@ -161,5 +164,5 @@ AFTER UPDATE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_update_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub eb97e63c authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub 706abbcb authors_save';
 

@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -20,8 +21,8 @@ DECLARE
 BEGIN
   BEGIN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-      SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_column_size(new.*) > 100000000 THEN "pubsub"."json_of"(new.*) ELSE row_to_json(new.*) END, NULLIF(current_setting('pubsub.context', true), ''),
-        CASE WHEN pubsub_subscription.ordered THEN COALESCE(hashtextextended((((CASE WHEN pg_column_size(new.*) > 100000000 THEN "pubsub"."json_of"(new.*) ELSE row_to_json(new.*) END) -> 'id')::text || ',' || ((CASE WHEN pg_column_size(new.*) > 100000000 THEN "pubsub"."json_of"(new.*) ELSE row_to_json(new.*) END) -> 'name')::text) COLLATE "C", 0), 0) END, NULL
+      SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_column_size(new.*) > 262144 THEN "pubsub"."json_of"(new.*) ELSE row_to_json(new.*) END,
+        NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN COALESCE(NULLIF(hashtextextended((new."id"::text || ',' || new."name"::text) COLLATE "C", 0), 0), 1) END, NULL
       FROM new_rows AS new
       CROSS JOIN (SELECT (NULL::"public"."authors").*) AS old
       CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
@@ -34,8 +35,8 @@ NEW.score > 10
       USING HINT = 'The write itself succeeded, and its rows are kept among the dead letters. After a change of the table run Migrate again.';
     BEGIN
       INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-        SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_column_size(new.*) > 100000000 THEN "pubsub"."json_of"(new.*) ELSE row_to_json(new.*) END, NULLIF(current_setting('pubsub.context', true), ''),
-          CASE WHEN pubsub_subscription.ordered THEN COALESCE(hashtextextended((((CASE WHEN pg_column_size(new.*) > 100000000 THEN "pubsub"."json_of"(new.*) ELSE row_to_json(new.*) END) -> 'id')::text || ',' || ((CASE WHEN pg_column_size(new.*) > 100000000 THEN "pubsub"."json_of"(new.*) ELSE row_to_json(new.*) END) -> 'name')::text) COLLATE "C", 0), 0) END, 'the condition or the columns could not be tested: SQLSTATE ' || pubsub_state
+        SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_column_size(new.*) > 262144 THEN "pubsub"."json_of"(new.*) ELSE row_to_json(new.*) END,
+          NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN 0 END, 'the condition or the columns could not be tested: SQLSTATE ' || pubsub_state
         FROM new_rows AS new
         CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
         WHERE pubsub_subscription.channel = 'authors_save' AND NOT pubsub_subscription.broadcast;
@@ -86,7 +87,7 @@ AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub c558e3c6 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub f17ed4b4 authors_save';
 
 -- channel "authors_save": update on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_update_a9ede22e"() RETURNS trigger
@@ -99,7 +100,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET enable_nestloop = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -111,8 +112,8 @@ DECLARE
 BEGIN
   BEGIN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-      SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size("pubsub old row") + pg_column_size("pubsub new row") > 100000000 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE json_build_array("pubsub old row", "pubsub new row") END, NULLIF(current_setting('pubsub.context', true), ''),
-        CASE WHEN pubsub_subscription.ordered THEN COALESCE(hashtextextended((((CASE WHEN pg_column_size("pubsub old row") + pg_column_size("pubsub new row") > 100000000 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE json_build_array("pubsub old row", "pubsub new row") END) -> 1 -> 'id')::text || ',' || ((CASE WHEN pg_column_size("pubsub old row") + pg_column_size("pubsub new row") > 100000000 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE json_build_array("pubsub old row", "pubsub new row") END) -> 1 -> 'name')::text) COLLATE "C", 0), 0) END, NULL
+      SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size("pubsub old row") + pg_column_size("pubsub new row") > 262144 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE json_build_array("pubsub old row", "pubsub new row") END,
+        NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN COALESCE(NULLIF(hashtextextended((new."id"::text || ',' || new."name"::text) COLLATE "C", 0), 0), 1) END, NULL
       FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old
       FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new
       ON "pubsub old position" = "pubsub new position"
@@ -126,8 +127,8 @@ NEW.score > 10
       USING HINT = 'The write itself succeeded, and its rows are kept among the dead letters. After a change of the table run Migrate again.';
     BEGIN
       INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-        SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size("pubsub old row") + pg_column_size("pubsub new row") > 100000000 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE json_build_array("pubsub old row", "pubsub new row") END, NULLIF(current_setting('pubsub.context', true), ''),
-          CASE WHEN pubsub_subscription.ordered THEN COALESCE(hashtextextended((((CASE WHEN pg_column_size("pubsub old row") + pg_column_size("pubsub new row") > 100000000 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE json_build_array("pubsub old row", "pubsub new row") END) -> 1 -> 'id')::text || ',' || ((CASE WHEN pg_column_size("pubsub old row") + pg_column_size("pubsub new row") > 100000000 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE json_build_array("pubsub old row", "pubsub new row") END) -> 1 -> 'name')::text) COLLATE "C", 0), 0) END, 'the condition or the columns could not be tested: SQLSTATE ' || pubsub_state
+        SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size("pubsub old row") + pg_column_size("pubsub new row") > 262144 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE json_build_array("pubsub old row", "pubsub new row") END,
+          NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN 0 END, 'the condition or the columns could not be tested: SQLSTATE ' || pubsub_state
         FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old
         FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new
         ON "pubsub old position" = "pubsub new position"
@@ -182,5 +183,5 @@ AFTER UPDATE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_update_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub e517500d authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub 7d0fbb4a authors_save';
 

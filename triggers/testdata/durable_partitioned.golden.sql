@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -16,12 +17,29 @@ DECLARE
   items text := '';
   item text;
   size integer := 0;
+  pubsub_state text; -- a name that no column has
 BEGIN
-  INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-    SELECT pubsub_subscription.id, 'delete', CASE WHEN pg_column_size(old) > 100000000 THEN "pubsub"."json_of"(old) ELSE row_to_json(old) END, NULLIF(current_setting('pubsub.context', true), ''),
-      CASE WHEN pubsub_subscription.ordered THEN COALESCE(hashtextextended((((CASE WHEN pg_column_size(old) > 100000000 THEN "pubsub"."json_of"(old) ELSE row_to_json(old) END) -> 'id')::text) COLLATE "C", 0), 0) END, NULL
-    FROM "pubsub"."subscription" AS pubsub_subscription
-    WHERE pubsub_subscription.channel = 'events' AND NOT pubsub_subscription.broadcast;
+  -- columns 9f310152
+  BEGIN
+    INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
+      SELECT pubsub_subscription.id, 'delete', CASE WHEN pg_column_size(old) > 262144 THEN "pubsub"."json_of"(old) ELSE row_to_json(old) END,
+        NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN COALESCE(NULLIF(hashtextextended((old."id"::text) COLLATE "C", 0), 0), 1) END, NULL
+      FROM "pubsub"."subscription" AS pubsub_subscription
+      WHERE pubsub_subscription.channel = 'events' AND NOT pubsub_subscription.broadcast;
+  EXCEPTION WHEN OTHERS THEN
+    pubsub_state := SQLSTATE;
+    RAISE WARNING 'the key of channel % can not be read: %', 'events', SQLERRM
+      USING HINT = 'The write itself succeeded, and its events wait. After a change of the table run Migrate again.';
+    BEGIN
+      INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
+        SELECT pubsub_subscription.id, 'delete', CASE WHEN pg_column_size(old) > 262144 THEN "pubsub"."json_of"(old) ELSE row_to_json(old) END,
+          NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN 0 END, NULL
+        FROM "pubsub"."subscription" AS pubsub_subscription
+        WHERE pubsub_subscription.channel = 'events' AND NOT pubsub_subscription.broadcast;
+    EXCEPTION WHEN OTHERS THEN
+      RAISE WARNING 'events of channel % were lost: %', 'events', SQLERRM;
+    END;
+  END;
   IF FOUND AND NOT pg_try_advisory_xact_lock_shared(1886741095, -2044454983) THEN
     size := "pubsub"."wake"('events');
   END IF;
@@ -35,7 +53,7 @@ CREATE OR REPLACE TRIGGER "pubsub_events_delete"
 AFTER DELETE ON "public"."events"
 FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_delete_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_delete" ON "public"."events" IS 'pubsub 559767c2 events';
+COMMENT ON TRIGGER "pubsub_events_delete" ON "public"."events" IS 'pubsub fbd5a56b events';
 
 -- channel "events": update on "public"."events"
 CREATE OR REPLACE FUNCTION "pubsub"."events_update_bb941f4d"() RETURNS trigger
@@ -48,6 +66,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -55,12 +74,29 @@ DECLARE
   items text := '';
   item text;
   size integer := 0;
+  pubsub_state text; -- a name that no column has
 BEGIN
-  INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-    SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size(old) + pg_column_size(new) > 100000000 THEN "pubsub"."json_pair"(old, new) ELSE json_build_array(old, new) END, NULLIF(current_setting('pubsub.context', true), ''),
-      CASE WHEN pubsub_subscription.ordered THEN COALESCE(hashtextextended((((CASE WHEN pg_column_size(old) + pg_column_size(new) > 100000000 THEN "pubsub"."json_pair"(old, new) ELSE json_build_array(old, new) END) -> 1 -> 'id')::text) COLLATE "C", 0), 0) END, NULL
-    FROM "pubsub"."subscription" AS pubsub_subscription
-    WHERE pubsub_subscription.channel = 'events' AND NOT pubsub_subscription.broadcast;
+  -- columns 9f310152
+  BEGIN
+    INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
+      SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size(old) + pg_column_size(new) > 262144 THEN "pubsub"."json_pair"(old, new) ELSE json_build_array(old, new) END,
+        NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN COALESCE(NULLIF(hashtextextended((new."id"::text) COLLATE "C", 0), 0), 1) END, NULL
+      FROM "pubsub"."subscription" AS pubsub_subscription
+      WHERE pubsub_subscription.channel = 'events' AND NOT pubsub_subscription.broadcast;
+  EXCEPTION WHEN OTHERS THEN
+    pubsub_state := SQLSTATE;
+    RAISE WARNING 'the key of channel % can not be read: %', 'events', SQLERRM
+      USING HINT = 'The write itself succeeded, and its events wait. After a change of the table run Migrate again.';
+    BEGIN
+      INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
+        SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size(old) + pg_column_size(new) > 262144 THEN "pubsub"."json_pair"(old, new) ELSE json_build_array(old, new) END,
+          NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN 0 END, NULL
+        FROM "pubsub"."subscription" AS pubsub_subscription
+        WHERE pubsub_subscription.channel = 'events' AND NOT pubsub_subscription.broadcast;
+    EXCEPTION WHEN OTHERS THEN
+      RAISE WARNING 'events of channel % were lost: %', 'events', SQLERRM;
+    END;
+  END;
   IF FOUND AND NOT pg_try_advisory_xact_lock_shared(1886741095, -2044454983) THEN
     size := "pubsub"."wake"('events');
   END IF;
@@ -74,5 +110,5 @@ CREATE OR REPLACE TRIGGER "pubsub_events_update"
 AFTER UPDATE ON "public"."events"
 FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_update_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub 604699e1 events';
+COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub 11c2440e events';
 

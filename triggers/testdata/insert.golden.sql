@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -52,5 +53,5 @@ AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_insert_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_insert_insert" ON "public"."authors" IS 'pubsub 5c49cdbf authors_insert';
+COMMENT ON TRIGGER "pubsub_authors_insert_insert" ON "public"."authors" IS 'pubsub a6931fb4 authors_insert';
 

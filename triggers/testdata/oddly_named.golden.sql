@@ -9,7 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET enable_nestloop = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -57,5 +57,5 @@ AFTER UPDATE ON "Sales Dept"."Order ""Items'"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."Ord""er's %items\_update_b621923a"();
 
-COMMENT ON TRIGGER "pubsub_Ord""er's %items\_update" ON "Sales Dept"."Order ""Items'" IS E'pubsub c457d269 Ord"er''s %items\\';
+COMMENT ON TRIGGER "pubsub_Ord""er's %items\_update" ON "Sales Dept"."Order ""Items'" IS E'pubsub e40358e8 Ord"er''s %items\\';
 

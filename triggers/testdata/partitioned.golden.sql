@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -43,7 +44,7 @@ CREATE OR REPLACE TRIGGER "pubsub_events_insert"
 AFTER INSERT ON "public"."events"
 FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_insert_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_insert" ON "public"."events" IS 'pubsub 6ac2e006 events';
+COMMENT ON TRIGGER "pubsub_events_insert" ON "public"."events" IS 'pubsub 85d90d61 events';
 
 -- channel "events": update on "public"."events"
 CREATE OR REPLACE FUNCTION "pubsub"."events_update_bb941f4d"() RETURNS trigger
@@ -56,6 +57,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -90,5 +92,5 @@ CREATE OR REPLACE TRIGGER "pubsub_events_update"
 AFTER UPDATE ON "public"."events"
 FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_update_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub 11484386 events';
+COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub e89ee26d events';
 

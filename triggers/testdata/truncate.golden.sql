@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -38,5 +39,5 @@ CREATE OR REPLACE TRIGGER "pubsub_authors_truncate_truncate"
 AFTER TRUNCATE ON "public"."authors"
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_truncate_truncate_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_truncate_truncate" ON "public"."authors" IS 'pubsub 8093b03d authors_truncate';
+COMMENT ON TRIGGER "pubsub_authors_truncate_truncate" ON "public"."authors" IS 'pubsub 04567d36 authors_truncate';
 

@@ -2,7 +2,7 @@ FUZZTIME ?= 30s
 BENCHTIME ?= 1s
 LINT = go tool -modfile=tools/go.mod golangci-lint
 
-.PHONY: help test race lint fmt fuzz bench tidy
+.PHONY: help test race lint fmt fuzz bench microbench tidy
 
 help: ## print this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -15,6 +15,7 @@ race: ## run all tests with the race detector
 
 lint: ## run golangci-lint, pinned in tools/go.mod
 	$(LINT) run ./...
+	cd tests/bench && go tool -modfile=../../tools/go.mod golangci-lint run --config ../../.golangci.yml ./...
 
 fmt: ## format all Go files
 	$(LINT) fmt
@@ -22,8 +23,11 @@ fmt: ## format all Go files
 fuzz: ## run each fuzz target for FUZZTIME (30s)
 	.ci/fuzz $(FUZZTIME)
 
-bench: ## run all benchmarks, each for BENCHTIME (1s)
+bench: ## measure durable delivery beside its peers, about 20 minutes; BENCH='-only drain' for a part
+	go -C tests/bench run . $(BENCH)
+
+microbench: ## run all Go benchmarks, each for BENCHTIME (1s)
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/row ./tests/...
 
-tidy: ## tidy go.mod and tools/go.mod
-	go mod tidy && go -C tools mod tidy
+tidy: ## tidy all go.mod files
+	go mod tidy && go -C tools mod tidy && go -C tests/bench mod tidy

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -107,6 +108,12 @@ func (t *transaction) handle(ctx context.Context) error {
 	t.tx.Rollback()
 	t.pace.failed()
 	defer t.lookAgain()
+	if result.culprit != nil { // its attempt counts, and the others go on without it
+		if err := t.record(ctx, result.culprit.id, result.err); err != nil {
+			return err
+		}
+		t.events = slices.DeleteFunc(t.events, func(e event) bool { return e.id == result.culprit.id })
+	}
 	return t.oneByOne(ctx, t.events)
 }
 
@@ -167,7 +174,8 @@ func (c *consumer) single(ctx context.Context, id int64) error {
 	if err != nil || len(events) == 0 {
 		return err
 	}
-	if err := tx.SavePoint(savepoint).Error; err != nil {
+	// Not by GORM's SavePoint and RollbackTo, which don't tell when they fail.
+	if _, err := plain(tx).ExecContext(ctx, "SAVEPOINT "+savepoint); err != nil {
 		return err
 	}
 	t := c.call(ctx, tx, plain(tx), events, func() bool { return true })
@@ -188,7 +196,7 @@ func (c *consumer) single(ctx context.Context, id int64) error {
 		tx.Rollback()
 		return c.record(ctx, id, fmt.Errorf("the function returned nil, but its transaction can't be committed: %w", err))
 	}
-	if err := tx.Session(&gorm.Session{NewDB: true, Context: ctx}).RollbackTo(savepoint).Error; err != nil {
+	if _, err := plain(tx).ExecContext(ctx, "ROLLBACK TO SAVEPOINT "+savepoint); err != nil {
 		tx.Rollback() // the session is gone, or the function has ended the transaction
 		return c.record(ctx, id, t.err)
 	}

@@ -58,24 +58,26 @@ type result struct {
 	err   error
 }
 
-// errNoConnection is returned for a command when nothing is being received.
-var errNoConnection = errors.New("there is no listening connection")
-
-// ask has the statement run on this connection by the goroutine that receives,
-// and waits for the answer until ctx ends.
-func (c *connection) ask(ctx context.Context, sql string) (string, error) {
+// send has the statement run on this connection by the goroutine that receives.
+// The answer may never come, if the connection breaks.
+func (c *connection) send(sql string) <-chan result {
 	done := make(chan result, 1)
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.commands = append(c.commands, command{sql, done})
 	if !c.busy {
 		_ = c.pg.Conn().SetReadDeadline(time.Unix(1, 0)) // ends the wait in receive
 	}
-	c.mu.Unlock()
+	return done
+}
+
+// ask is send, and waits for the answer until ctx ends.
+func (c *connection) ask(ctx context.Context, sql string) error {
 	select {
-	case r := <-done:
-		return r.value, r.err
+	case r := <-c.send(sql):
+		return r.err
 	case <-ctx.Done():
-		return "", errNoConnection
+		return ctx.Err()
 	}
 }
 

@@ -47,7 +47,7 @@ type consumer struct {
 // How long a worker waits until it looks again.
 const (
 	slowPoll  = 5 * time.Second        // when writers will wake it
-	firstPoll = 2 * time.Millisecond   // when they won't: growing as long as nothing is found,
+	firstPoll = 5 * time.Millisecond   // when they won't: growing as long as nothing is found,
 	busyPoll  = 100 * time.Millisecond // if only a transaction is in the way,
 	blindPoll = time.Second            // without a listening connection
 	// calm is how long a worker must have slept to count as idle, and busy how
@@ -312,6 +312,9 @@ func (c *consumer) call(ctx context.Context, session *gorm.DB, pool gorm.ConnPoo
 		defer c.running.Add(-1)
 		if own == nil || own.Error != nil { // an earlier call's error is not the next one's
 			own = session.Session(&gorm.Session{NewDB: true, Context: ctx})
+			if _, running := own.Statement.ConnPool.(gorm.TxCommitter); running {
+				own.Statement.ConnPool = &guard{own.Statement.ConnPool}
+			}
 		}
 		return invoke(ctx, own, c.sub.timeout, call, func() { c.quit(which...) })
 	}

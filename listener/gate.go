@@ -171,29 +171,59 @@ func (g *gate) doubt() {
 // arm tries to get there, and then makes a worker rely on the gate and returns the
 // arming. The worker has to look once more before it waits. reachable tells
 // whether it can be tried again before long: a writer's transaction is in the way,
-// and not a missing connection.
+// and not a missing connection. It doesn't wait long for a connection that has
+// fallen silent.
 func (g *gate) arm() (arming int64, reachable bool) {
-	g.command.Lock()
-	defer g.command.Unlock()
+	if !g.command.TryLock() { // an answer is still to come
+		return 0, false
+	}
 	conn, gone := g.current()
 	if conn == nil {
+		g.command.Unlock()
 		return 0, false
 	}
 	if arming = g.enter(); arming != 0 {
+		g.command.Unlock()
 		return arming, true
 	}
-	answer, err := conn.ask(gone, fmt.Sprintf(`SELECT CASE
+	done := conn.send(fmt.Sprintf(`SELECT CASE
 WHEN pg_catalog.pg_try_advisory_lock(%[1]d, %[2]d) THEN 'sentinel'
 WHEN EXISTS (SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
   WHERE l.locktype = 'advisory' AND l.classid = %[1]d AND l.objid = %[3]d AND l.objsubid = 2 AND l.mode = 'ExclusiveLock' AND l.granted) THEN 'behind'
 END`, triggers.Gate, g.key, uint32(g.key))) //nolint:gosec // the same 32 bits
-	if err != nil {
+	timer := time.NewTimer(blindPoll)
+	defer timer.Stop()
+	select {
+	case r := <-done:
+		defer g.command.Unlock()
+		return g.answered(conn, r)
+	case <-gone.Done():
+		g.command.Unlock()
+		return 0, false
+	case <-timer.C:
+	}
+	go func() { // takes back what may still be had
+		defer g.command.Unlock()
+		select {
+		case r := <-done:
+			if r.err == nil && r.value == "sentinel" {
+				_ = conn.ask(gone, g.unlock())
+			}
+		case <-gone.Done():
+		}
+	}()
+	return 0, false
+}
+
+// answered notes what the database has answered.
+func (g *gate) answered(conn *connection, r result) (arming int64, reachable bool) {
+	if r.err != nil {
 		return 0, false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.conn = conn
-	switch answer {
+	switch r.value {
 	case "sentinel":
 		g.state = sentinel
 	case "behind":
@@ -207,31 +237,27 @@ END`, triggers.Gate, g.key, uint32(g.key))) //nolint:gosec // the same 32 bits
 	return g.arming, true
 }
 
+// unlock gives the lock up once; it counts how often this session has it. Then it
+// tells the processes behind this one, which may have looked and gone back to
+// sleep since they were notified.
+func (g *gate) unlock() string {
+	return fmt.Sprintf("SELECT pg_catalog.pg_advisory_unlock(%d, %d); SELECT %s(%s)",
+		triggers.Gate, g.key, pgx.Identifier{g.schema, "wake"}.Sanitize(), literal(g.channel))
+}
+
 // rise says that a worker doesn't rely on the gate any more, and gives the lock
-// up when nobody in this process does. It then tells the processes behind this
-// one, which may have looked and gone back to sleep since they were notified.
+// up when nobody in this process does. It doesn't wait for that.
 func (g *gate) rise() {
-	g.mu.Lock()
-	g.sleepers--
-	last := g.sleepers == 0 && g.state != awake
-	g.mu.Unlock()
-	if !last {
-		return
-	}
-	g.command.Lock()
-	defer g.command.Unlock()
 	conn, gone := g.current()
 	g.mu.Lock()
-	mine := g.sleepers == 0 && g.state == sentinel && g.conn == conn
-	if g.sleepers == 0 {
-		g.state = awake
-	}
-	g.mu.Unlock()
-	if !mine || conn == nil {
+	defer g.mu.Unlock()
+	if g.sleepers--; g.sleepers > 0 || g.state == awake {
 		return
 	}
-	_, _ = conn.ask(gone, fmt.Sprintf("SELECT pg_catalog.pg_advisory_unlock(%d, %d); SELECT %s(%s)", // a connection that fails takes the lock with it
-		triggers.Gate, g.key, pgx.Identifier{g.schema, "wake"}.Sanitize(), literal(g.channel)))
+	held := g.state == sentinel && g.conn == conn
+	if g.state = awake; held && conn != nil {
+		go func() { _ = conn.ask(gone, g.unlock()) }() // a connection that fails takes the lock with it
+	}
 }
 
 // literal quotes text as an SQL string, whatever standard_conforming_strings.

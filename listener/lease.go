@@ -195,8 +195,9 @@ func (l *lease) fail(ctx context.Context, e event, cause error) {
 	case err != nil:
 		l.log.Warn("a failed attempt could not be recorded; the event is tried again when its lease has run out", "event_id", e.id, "error", err)
 		return
-	case len(ids) == 0:
+	case len(ids) == 0: // the event is somebody else's now
 		l.tooLate(1)
+		return
 	case again:
 		l.schedule.due(pause)
 	}

@@ -56,7 +56,8 @@ func newStore(schema string) *store {
   FOR UPDATE SKIP LOCKED)) RETURNING ` + eventColumns
 	s.single = fmt.Sprintf(single, s.event, "")
 	s.singleOrdered = fmt.Sprintf(single, s.event, fmt.Sprintf(`
-    AND NOT EXISTS (SELECT FROM %s AS b WHERE b.subscription_id = $1 AND b.key = c.key AND b.id < c.id)`, s.event))
+    AND NOT EXISTS (SELECT FROM %s AS b WHERE b.subscription_id = $1 AND b.key = c.key AND b.id < c.id)
+    AND (c.key <> 0 OR pg_catalog.pg_try_advisory_xact_lock(%d, $1))`, s.event, triggers.Order))
 	s.putBack = `INSERT INTO ` + s.event + ` (id, subscription_id, attempt, created_at, run_at, op, payload, context, key, error)
 OVERRIDING SYSTEM VALUE VALUES `
 	s.bury = `INSERT INTO ` + s.dead + ` (id, subscription, channel, op, payload, context, key, attempt, error, stack, created_at)

@@ -41,9 +41,9 @@ const Wake = "pubsub_wake"
 // whether workers sleep. The second half is GateKey.
 const Gate = 0x70756267
 
-// order is the first half of the advisory lock keys of ordered subscriptions whose
+// Order is the first half of the advisory lock keys of ordered subscriptions whose
 // events share a key. The second half is the subscription's number.
-const order = 0x7075626f
+const Order = 0x7075626f
 
 // GateKey returns the second half of the lock key of a channel.
 func GateKey(schema, channel string) int32 { return Hash32(Wire(schema, channel)) }

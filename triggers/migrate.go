@@ -46,7 +46,7 @@ func load(schema string) ([]migration, error) {
 			"{{schema}}", quoted,
 			"{{wake_literal}}", literal(Wire(schema, Wake)),
 			"{{gate}}", strconv.Itoa(Gate),
-			"{{order}}", strconv.Itoa(order),
+			"{{order}}", strconv.Itoa(Order),
 		).Replace(string(text))})
 	}
 	return all, nil

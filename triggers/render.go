@@ -237,9 +237,20 @@ func (tr trigger) aliases() (before, after string) {
 	case tr.perRow:
 		return "old", "new"
 	case tr.oldRows && tr.newRows:
-		return `"pubsub old row"`, `"pubsub new row"`
+		return tr.private("old row"), tr.private("new row")
 	}
 	return "old.*", "new.*"
+}
+
+// private returns a name, quoted, that no column of the table has.
+func (tr trigger) private(name string) string {
+	name = "pubsub " + name
+	for {
+		if _, taken := tr.table.columns[name]; !taken {
+			return quote(name)
+		}
+		name += "_"
+	}
 }
 
 // broadcast renders the part that notifies: the rows that pass are collected in
@@ -322,13 +333,15 @@ func (tr trigger) rows(where string) (from []string, condition string) {
 	case !tr.oldRows && !tr.newRows:
 		return nil, where
 	case paired:
-		from = []string{
-			`FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old`,
-			`FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new`,
-			`ON "pubsub old position" = "pubsub new position"`,
+		side := func(which string) string {
+			name := tr.private(which)
+			return fmt.Sprintf("(SELECT %[1]s.*, %[1]s AS %[2]s, row_number() OVER () AS %[3]s FROM %[4]s_rows AS %[1]s) AS %[4]s",
+				name, tr.private(which+" row"), tr.private(which+" position"), which)
 		}
+		before, after := tr.private("old position"), tr.private("new position")
+		from = []string{"FROM " + side("old"), "FULL JOIN " + side("new"), "ON " + before + " = " + after}
 		if where != "" {
-			where = `"pubsub old position" IS NULL OR "pubsub new position" IS NULL OR (` + where + ")"
+			where = before + " IS NULL OR " + after + " IS NULL OR (" + where + ")"
 		}
 	case tr.newRows:
 		from = []string{"FROM new_rows AS new"}

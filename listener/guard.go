@@ -1,0 +1,76 @@
+package listener
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+
+	"gorm.io/gorm"
+)
+
+// errNotYours is what a function gets that tries to end the transaction in which
+// its event is handled. With it the events of the whole batch would end, also
+// those whose functions were not called yet.
+var errNotYours = errors.New("pubsub: the transaction belongs to the queue, which ends it when the function has returned: return an error to undo, nil to keep")
+
+// guard is a transaction that can't be ended by who is given it. Savepoints, and so
+// GORM's nested transactions, are as ever.
+type guard struct{ gorm.ConnPool }
+
+var (
+	_ gorm.Tx             = (*guard)(nil)
+	_ gorm.TxCommitter    = (*guard)(nil)
+	_ gorm.GetDBConnector = (*guard)(nil)
+)
+
+// Commit refuses.
+func (*guard) Commit() error { return errNotYours }
+
+// Rollback refuses.
+func (*guard) Rollback() error { return errNotYours }
+
+// ExecContext runs a statement unless it ends the transaction.
+func (g *guard) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if endsTransaction(query) {
+		return nil, errNotYours
+	}
+	return g.ConnPool.ExecContext(ctx, query, args...)
+}
+
+// StmtContext is for GORM's cache of prepared statements.
+func (g *guard) StmtContext(ctx context.Context, stmt *sql.Stmt) *sql.Stmt {
+	switch tx := g.ConnPool.(type) {
+	case gorm.Tx:
+		return tx.StmtContext(ctx, stmt)
+	case *gorm.PreparedStmtTX:
+		return tx.Tx.StmtContext(ctx, stmt)
+	}
+	return stmt
+}
+
+// GetDBConn is for gorm.DB.DB, which has no answer inside of a transaction.
+func (*guard) GetDBConn() (*sql.DB, error) { return nil, gorm.ErrInvalidDB }
+
+// endsTransaction reports whether the statement begins with a word that ends a
+// transaction.
+func endsTransaction(query string) bool {
+	words := strings.Fields(strings.ToUpper(query[:min(len(query), 80)]))
+	if len(words) == 0 {
+		return false
+	}
+	switch first := strings.TrimRight(words[0], ";"); first {
+	case "COMMIT", "END", "ABORT":
+		return true
+	case "ROLLBACK":
+		for _, word := range words[1:] {
+			if word == "TO" {
+				return false
+			}
+		}
+		return true
+	case "PREPARE":
+		return len(words) > 1 && words[1] == "TRANSACTION"
+	}
+	return false
+}

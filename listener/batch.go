@@ -3,10 +3,12 @@ package listener
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
 )
 
@@ -108,14 +110,32 @@ func (t *transaction) handle(ctx context.Context) error {
 	t.tx.Rollback()
 	t.pace.failed()
 	defer t.lookAgain()
-	if result.culprit != nil { // its attempt counts, and the others go on without it
-		if err := t.record(ctx, result.culprit.id, result.err); err != nil {
+	if e := result.culprit; e != nil && t.guilty(e, result) {
+		if err := t.record(ctx, e.id, result.err); err != nil {
 			return err
 		}
-		t.events = slices.DeleteFunc(t.events, func(e event) bool { return e.id == result.culprit.id })
+		t.events = slices.DeleteFunc(t.events, func(o event) bool { return o.id == e.id })
 	}
 	return t.oneByOne(ctx, t.events)
 }
+
+// guilty reports whether the failure counts as the event's attempt, so that it
+// isn't handled again at once. It may be another's fault, whose function was
+// called before in the same transaction: the event is not given up for that.
+func (t *transaction) guilty(e *event, result tally) bool {
+	if result.handled == 0 {
+		return true
+	}
+	var failure *pgconn.PgError
+	if errors.As(result.err, &failure) && failure.Code == inFailedTransaction {
+		return false
+	}
+	_, again := t.sub.retry.next(e.failed+1, result.err)
+	return again
+}
+
+// inFailedTransaction is the SQLSTATE of statements after one that has failed.
+const inFailedTransaction = "25P02"
 
 // settle does in the transaction what has to be done with events that were not
 // handled.

@@ -98,6 +98,9 @@ func (c *consumer) work(ctx context.Context) {
 		if err := b.handle(ctx); err != nil {
 			c.outage(ctx, err)
 		}
+		if c.sub.ordered { // what follows the events of this batch may be taken now
+			c.lookSoon()
+		}
 	}
 }
 
@@ -181,6 +184,10 @@ func (c *consumer) rest(w *watch) {
 // lookAgain has the watch look at once: events have returned to the queue.
 func (c *consumer) lookAgain() {
 	c.mark.back()
+	c.lookSoon()
+}
+
+func (c *consumer) lookSoon() {
 	c.again.Store(true)
 	c.gate.wake()
 }

@@ -76,6 +76,7 @@ func (l *lease) one(ctx context.Context, part []event) {
 	for _, e := range part {
 		// A lease that ran out has used up an attempt.
 		if e.failed >= l.sub.retry.Attempts {
+			e.failed-- // this one doesn't count
 			t.refused = append(t.refused, refusal{e, errSpent})
 			continue
 		}
@@ -189,7 +190,7 @@ func (l *lease) fail(ctx context.Context, e event, cause error) {
 	if again {
 		ids, err = l.store.leasedAgain(ctx, l.consumer, l.number, e.id, pause, cause)
 	} else {
-		ids, err = l.store.leasedDie(ctx, l.consumer, l.number, e.id, cause)
+		ids, err = l.store.leasedDie(ctx, l.consumer, l.number, e.id, e.failed+1, cause)
 	}
 	switch {
 	case err != nil:

@@ -70,7 +70,7 @@ ON CONFLICT (id) DO NOTHING`
 	s.retry = `UPDATE ` + s.event + ` SET run_at = pg_catalog.clock_timestamp() + $4::double precision * interval '1 second', lease = NULL, error = $5` + mine + ` RETURNING id`
 	s.buryLeased = `WITH gone AS (DELETE FROM ` + s.event + mine + ` RETURNING *)
 INSERT INTO ` + s.dead + ` (id, subscription, channel, op, payload, context, key, attempt, error, stack, created_at)
-SELECT g.id, s.name, s.channel, g.op, g.payload, g.context, g.key, g.attempt, $4::text, NULLIF($5, ''), g.created_at
+SELECT g.id, s.name, s.channel, g.op, g.payload, g.context, g.key, $6::integer, $4::text, NULLIF($5, ''), g.created_at
 FROM gone AS g JOIN ` + s.subscription + ` AS s ON s.id = g.subscription_id
 ON CONFLICT (id) DO UPDATE SET error = excluded.error RETURNING id`
 	return s
@@ -213,8 +213,8 @@ func (s *store) leasedAgain(ctx context.Context, c *consumer, lease, id int64, p
 }
 
 // leasedDie puts a leased event among the dead letters.
-func (s *store) leasedDie(ctx context.Context, c *consumer, lease, id int64, cause error) ([]int64, error) {
-	return c.numbers(ctx, s.buryLeased, c.id, array([]int64{id}), lease, text(fmt.Sprint(cause)), text(stackOf(cause)))
+func (s *store) leasedDie(ctx context.Context, c *consumer, lease, id int64, attempts int, cause error) ([]int64, error) {
+	return c.numbers(ctx, s.buryLeased, c.id, array([]int64{id}), lease, text(fmt.Sprint(cause)), text(stackOf(cause)), attempts)
 }
 
 // promote makes ready what is due, and returns how long it is until the next

@@ -48,6 +48,8 @@ type consumer struct {
 const (
 	slowPoll  = 5 * time.Second        // when writers will wake it
 	firstPoll = 5 * time.Millisecond   // when they won't: growing as long as nothing is found,
+	lastPoll  = 25 * time.Millisecond  // up to this under load, when looking takes long,
+	workShare = 15                     // so that it takes no more than a fifteenth of the time,
 	busyPoll  = 100 * time.Millisecond // if only a transaction is in the way,
 	blindPoll = time.Second            // without a listening connection
 	// calm is how long a worker must have slept to count as idle, and busy how
@@ -68,6 +70,7 @@ type watch struct {
 	epoch  int64         // of the gate, before the last look
 	found  bool          // something, the last time
 	more   bool          // there may be more
+	cost   time.Duration // of the last look
 
 	unattended *time.Timer // opens the gate when nobody takes the watch
 }
@@ -127,7 +130,9 @@ func (c *consumer) look(ctx context.Context, w *watch) batch {
 			}
 		}
 		w.epoch = c.gate.now()
+		start := time.Now()
 		b, more, err := c.claim(ctx)
+		w.cost = time.Since(start)
 		if w.more = more || err != nil; err != nil {
 			c.outage(ctx, err)
 			continue
@@ -162,8 +167,10 @@ func (c *consumer) rest(w *watch) {
 			w.idle = time.Now()
 		}
 	case w.found:
+		// What writers pay for is a worker that looks all the time for the few
+		// events that have come since: so it does for some of its time only.
 		w.pause = firstPoll
-		c.gate.wait(w.epoch, w.pause, c.stop)
+		c.gate.wait(w.epoch, min(max(firstPoll, workShare*w.cost), lastPoll), c.stop)
 	default:
 		limit := busyPoll
 		if w.pause > calm {

@@ -40,11 +40,8 @@ func (g *guard) ExecContext(ctx context.Context, query string, args ...any) (sql
 
 // StmtContext is for GORM's cache of prepared statements.
 func (g *guard) StmtContext(ctx context.Context, stmt *sql.Stmt) *sql.Stmt {
-	switch tx := g.ConnPool.(type) {
-	case gorm.Tx:
+	if tx, ok := g.ConnPool.(gorm.Tx); ok {
 		return tx.StmtContext(ctx, stmt)
-	case *gorm.PreparedStmtTX:
-		return tx.Tx.StmtContext(ctx, stmt)
 	}
 	return stmt
 }

@@ -201,7 +201,10 @@ func TestQueueOthersTakeWhatASlowOneLeaves(t *testing.T) {
 	hooks.OnInsert(&parcel{}, func(_ context.Context, tx *gorm.DB, p hooks.TriggerPayload[parcel]) error {
 		n := now.Add(1)
 		defer now.Add(-1)
-		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+		for old := most.Load(); n > old; old = most.Load() {
+			if most.CompareAndSwap(old, n) {
+				break
+			}
 		}
 		if p.New.Label == "slow" {
 			time.Sleep(50 * time.Millisecond)

@@ -16,6 +16,7 @@ import (
 	"github.com/gorm-pubsub/pubsub/hooks"
 	"github.com/gorm-pubsub/pubsub/listener"
 	"github.com/gorm-pubsub/pubsub/tests/pubsubtest"
+	"github.com/gorm-pubsub/pubsub/triggers"
 )
 
 // missive is a value with many parts.
@@ -71,7 +72,7 @@ func TestQueueChannelValues(t *testing.T) {
 			if len(want.Raw) == 0 {
 				want.Raw = json.RawMessage("null")
 			}
-			require.True(t, want.Text == got.Text, "value %d", i)
+			require.Equal(t, triggers.Digest(want.Text), triggers.Digest(got.Text), "value %d", i) // a megabyte is not to be printed
 			want.Text, got.Text = "", ""
 			require.Equal(t, want, got)
 		}

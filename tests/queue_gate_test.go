@@ -120,7 +120,8 @@ func scribble(t *testing.T, db *gorm.DB, w *stopwatch, rounds int) {
 	for n := range 3 {
 		group.Go(func() {
 			conn, err := pgx.Connect(t.Context(), dsn)
-			if !assert.NoError(t, err) {
+			if err != nil {
+				t.Error(err)
 				return
 			}
 			defer conn.Close(context.Background())
@@ -138,25 +139,29 @@ func scribble(t *testing.T, db *gorm.DB, w *stopwatch, rounds int) {
 	}
 	group.Go(func() { // long transactions
 		conn, err := pgx.Connect(t.Context(), dsn)
-		if !assert.NoError(t, err) {
+		if err != nil {
+			t.Error(err)
 			return
 		}
 		defer conn.Close(context.Background())
 		for range (rounds + 5) / 6 {
 			tx, err := conn.Begin(t.Context())
-			if !assert.NoError(t, err) {
+			if err != nil {
+				t.Error(err)
 				return
 			}
 			var ids []int64
 			for range 2 {
 				var id int64
-				if !assert.NoError(t, tx.QueryRow(t.Context(), "INSERT INTO parcels (label, weight) VALUES ('long', 0) RETURNING id").Scan(&id)) {
+				if err := tx.QueryRow(t.Context(), "INSERT INTO parcels (label, weight) VALUES ('long', 0) RETURNING id").Scan(&id); err != nil {
+					t.Error(err)
 					return
 				}
 				ids = append(ids, id)
 				time.Sleep(500*time.Millisecond + rand.N(300*time.Millisecond))
 			}
-			if !assert.NoError(t, tx.Commit(t.Context())) {
+			if err := tx.Commit(t.Context()); err != nil {
+				t.Error(err)
 				return
 			}
 			w.commit(time.Now(), ids...)

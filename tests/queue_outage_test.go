@@ -83,7 +83,7 @@ func TestQueueOutlivesPostgres(t *testing.T) {
 	_ = db.Raw("SHOW data_directory").Scan(&directory).Error
 	signal := func(s syscall.Signal) func() {
 		return func() {
-			text, err := os.ReadFile(filepath.Join(directory, "postmaster.pid")) //nolint:gosec // our own server's
+			text, err := os.ReadFile(filepath.Join(directory, "postmaster.pid"))
 			if err != nil {
 				return
 			}

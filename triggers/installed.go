@@ -172,7 +172,7 @@ var enabling = map[string]string{disabled: "DISABLE TRIGGER", "A": "ENABLE ALWAY
 // settings returns what pg_proc.proconfig holds for the function.
 func (tr trigger) settings() string {
 	all := make([]string, 0, len(pins)+1)
-	for _, pin := range pins {
+	for _, pin := range tr.pins() {
 		all = append(all, pin.catalog)
 	}
 	return strings.Join(all, "\n")

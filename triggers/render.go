@@ -2,14 +2,18 @@ package triggers
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// pins are the settings of every trigger function. The search_path keeps
-// others from putting their objects under ours; the rest decides how rows
-// print as JSON and what a condition means, which the writer's session must not
-// change.
-var pins = []struct{ name, value, catalog string }{
+// pin is a setting of a function, as it is written and as the catalog has it.
+type pin struct{ name, value, catalog string }
+
+// pins are the settings of trigger functions. The search_path keeps others from
+// putting their objects under ours; the rest decides how rows print as JSON and
+// what a condition means, which the writer's session must not change. See
+// trigger.pins for which a function needs.
+var pins = []pin{
 	{"search_path", "pg_catalog, pg_temp", "search_path=pg_catalog, pg_temp"},
 	{"bytea_output", "'hex'", "bytea_output=hex"},
 	{"extra_float_digits", "1", "extra_float_digits=1"},
@@ -18,7 +22,6 @@ var pins = []struct{ name, value, catalog string }{
 	{"IntervalStyle", "'postgres'", "IntervalStyle=postgres"},
 	{"standard_conforming_strings", "on", "standard_conforming_strings=on"},
 	{"transform_null_equals", "off", "transform_null_equals=off"},
-	{"jit", "off", "jit=off"}, // a statement that runs for microseconds is not worth a compilation
 }
 
 // packed is how many bytes of rows go into one notification: 7,999, the most
@@ -61,6 +64,22 @@ func render(schema string, d Definition, t table) []trigger {
 	return all
 }
 
+// bare reports whether the function does nothing but store rows as they are. It
+// then names everything with its schema, and needs no search_path: a pin costs a
+// writer some microseconds at each statement, and eight of them as much as the
+// event.
+func (tr trigger) bare() bool {
+	return tr.def.Durable && !tr.def.Broadcast && !tr.def.Ordered && tr.filter() == ""
+}
+
+// pins returns the settings that the function needs.
+func (tr trigger) pins() []pin {
+	if !tr.bare() || tr.table.risky || tr.table.pins["all"] {
+		return pins
+	}
+	return slices.DeleteFunc(slices.Clone(pins), func(p pin) bool { return !tr.table.pins[p.name] })
+}
+
 // sourceMark begins the source of our trigger functions.
 const sourceMark = "\n-- made by pubsub for GORM; changes are undone by its Migrate\n"
 
@@ -69,9 +88,11 @@ func (tr trigger) body(schema string) string {
 	b := &script{}
 	b.WriteString(sourceMark + "#variable_conflict use_column\n")
 	b.line(0, "DECLARE")
-	b.line(1, "items text := '';")
-	b.line(1, "item text;")
-	b.line(1, "size integer := 0;")
+	b.line(1, "size pg_catalog.int4 := 0;")
+	if tr.def.Broadcast {
+		b.line(1, "items text := '';")
+		b.line(1, "item text;")
+	}
 	if tr.def.Durable && (tr.filter() != "" || tr.def.Ordered) {
 		b.line(1, "pubsub_state text; -- a name that no column has")
 	}
@@ -139,7 +160,7 @@ func (tr trigger) store(b *script, schema string) {
 		b.line(2, "END;")
 		b.line(1, "END;")
 	}
-	b.line(1, "IF FOUND AND NOT pg_try_advisory_xact_lock_shared(%d, %d) THEN", Gate, GateKey(schema, tr.def.Channel))
+	b.line(1, "IF FOUND AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(%d, %d) THEN", Gate, GateKey(schema, tr.def.Channel))
 	b.line(2, "size := %s(%s);", quote(schema, "wake"), literal(tr.def.Channel))
 	b.line(1, "END IF;")
 }
@@ -154,14 +175,14 @@ func (tr trigger) insert(schema, filter, key, problem string) []string {
 	} else {
 		from = append(from, "CROSS JOIN "+subscriptions)
 	}
-	condition := "WHERE pubsub_subscription.channel = " + literal(tr.def.Channel) + " AND NOT pubsub_subscription.broadcast"
+	condition := "WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) " + literal(tr.def.Channel) + " AND NOT pubsub_subscription.broadcast"
 	if where != "" {
 		condition += " AND (" + where + ")"
 	}
 	q := []string{
 		"INSERT INTO " + quote(schema, "event") + " (subscription_id, op, payload, context, key, error)",
 		fmt.Sprintf("SELECT pubsub_subscription.id, %s, %s,", literal(tr.op.String()), payload),
-		fmt.Sprintf("  NULLIF(current_setting('pubsub.context', true), ''), %s, %s", key, problem),
+		fmt.Sprintf("  CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, %s, %s", key, problem),
 	}
 	return append(append(q, from...), condition)
 }
@@ -189,11 +210,11 @@ func (tr trigger) payload(schema string) string {
 		if tr.table.risky {
 			return guarded
 		}
-		return fmt.Sprintf("CASE WHEN pg_column_size(%s) > %d THEN %s ELSE row_to_json(%s) END", row, tr.large(), guarded, row)
+		return fmt.Sprintf("CASE WHEN pg_catalog.pg_column_size(%s) OPERATOR(pg_catalog.>) %d THEN %s ELSE pg_catalog.row_to_json(%s) END", row, tr.large(), guarded, row)
 	}
 	switch tr.op {
 	case Truncate:
-		return "'null'::json"
+		return "'null'::pg_catalog.json"
 	case Insert:
 		return single(after)
 	case Delete:
@@ -203,7 +224,7 @@ func (tr trigger) payload(schema string) string {
 	if tr.table.risky {
 		return guarded
 	}
-	return fmt.Sprintf("CASE WHEN pg_column_size(%s) + pg_column_size(%s) > %d THEN %s ELSE json_build_array(%[1]s, %[2]s) END",
+	return fmt.Sprintf("CASE WHEN pg_catalog.pg_column_size(%s) OPERATOR(pg_catalog.+) pg_catalog.pg_column_size(%s) OPERATOR(pg_catalog.>) %d THEN %s ELSE pg_catalog.json_build_array(%[1]s, %[2]s) END",
 		before, after, tr.large(), guarded)
 }
 
@@ -335,11 +356,11 @@ func (tr trigger) rows(where string) (from []string, condition string) {
 	case paired:
 		side := func(which string) string {
 			name := tr.private(which)
-			return fmt.Sprintf("(SELECT %[1]s.*, %[1]s AS %[2]s, row_number() OVER () AS %[3]s FROM %[4]s_rows AS %[1]s) AS %[4]s",
+			return fmt.Sprintf("(SELECT %[1]s.*, %[1]s AS %[2]s, pg_catalog.row_number() OVER () AS %[3]s FROM %[4]s_rows AS %[1]s) AS %[4]s",
 				name, tr.private(which+" row"), tr.private(which+" position"), which)
 		}
 		before, after := tr.private("old position"), tr.private("new position")
-		from = []string{"FROM " + side("old"), "FULL JOIN " + side("new"), "ON " + before + " = " + after}
+		from = []string{"FROM " + side("old"), "FULL JOIN " + side("new"), "ON " + before + " OPERATOR(pg_catalog.=) " + after}
 		if where != "" {
 			where = before + " IS NULL OR " + after + " IS NULL OR (" + where + ")"
 		}
@@ -396,7 +417,7 @@ func (tr trigger) item() string {
 func (tr trigger) statements(schema string) []string {
 	var f strings.Builder
 	fmt.Fprintf(&f, "CREATE OR REPLACE FUNCTION %s() RETURNS trigger\nLANGUAGE plpgsql SECURITY DEFINER", quote(schema, tr.function))
-	for _, pin := range pins {
+	for _, pin := range tr.pins() {
 		fmt.Fprintf(&f, "\nSET %s = %s", pin.name, pin.value)
 	}
 	tag := dollar(tr.source)

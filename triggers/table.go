@@ -16,10 +16,11 @@ import (
 type table struct {
 	oid          uint32
 	schema, name string
-	kind         string // pg_class.relkind
-	inherits     bool   // a partition or an inheritance child
-	risky        bool   // a column's type may have a cast to json, which may fail
-	expands      bool   // a column may hold many numbers that print as far more than they take
+	kind         string          // pg_class.relkind
+	inherits     bool            // a partition or an inheritance child
+	risky        bool            // a column's type may have a cast to json, which may fail
+	expands      bool            // a column may hold many numbers that print as far more than they take
+	pins         map[string]bool // the settings that change how its rows print as JSON; "all" when one can't tell
 	columns      map[string]column
 }
 
@@ -50,6 +51,8 @@ func (t table) shape() string {
 }
 
 // inspectSQL reads one table. A missing one has no row.
+// JSON has dates and times in ISO style always, and a timestamptz with its offset
+// (src/backend/utils/adt/json.c, JsonEncodeDateTime).
 // The comparable types are those whose equality is the one that a reader of
 // the text expects; domains stand for their base types.
 const inspectSQL = `
@@ -63,6 +66,14 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text,
        COALESCE(pg_catalog.format_type(a.atttypid, a.atttypmod), ''),
        COALESCE(t.typtype <> 'e' AND t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace
          AND (t.typelem = 0 OR e.typtype <> 'e' AND e.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace), false),
+       CASE WHEN t.typtype = 'e' OR t.oid = ANY (ARRAY[
+           'bool','int2','int4','int8','numeric','text','varchar','bpchar','name','uuid','json','jsonb',
+           'date','time','timetz','timestamp','timestamptz'
+         ]::pg_catalog.regtype[]::pg_catalog.oid[]) THEN ''
+         WHEN t.oid IN ('float4'::pg_catalog.regtype, 'float8'::pg_catalog.regtype) THEN 'extra_float_digits'
+         WHEN t.oid = 'bytea'::pg_catalog.regtype THEN 'bytea_output'
+         WHEN t.oid = 'interval'::pg_catalog.regtype THEN 'IntervalStyle'
+         WHEN t.oid IS NULL THEN '' ELSE 'all' END,
        COALESCE(t.oid = ANY (ARRAY['jsonb','jsonb[]','numeric[]','nummultirange']::pg_catalog.regtype[]::pg_catalog.oid[]), false)
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -78,15 +89,19 @@ func inspect(ctx context.Context, pool gorm.ConnPool, d Definition) (table, erro
 		return table{}, d.errorf("look up the table: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
-	t := table{columns: map[string]column{}}
+	t := table{columns: map[string]column{}, pins: map[string]bool{}}
 	for rows.Next() {
 		var attribute sql.NullString
 		var c column
 		var risky, expands bool
-		if err := rows.Scan(&t.oid, &t.schema, &t.name, &t.kind, &t.inherits, &attribute, &c.comparable, &c.kind, &risky, &expands); err != nil {
+		var pin string
+		if err := rows.Scan(&t.oid, &t.schema, &t.name, &t.kind, &t.inherits, &attribute, &c.comparable, &c.kind, &risky, &pin, &expands); err != nil {
 			return table{}, d.errorf("look up the table: %w", err)
 		}
 		t.risky, t.expands = t.risky || risky, t.expands || expands
+		if pin != "" {
+			t.pins[pin] = true
+		}
 		if attribute.Valid {
 			t.columns[attribute.String] = c
 		}

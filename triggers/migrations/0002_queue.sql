@@ -64,7 +64,7 @@ CREATE INDEX IF NOT EXISTS dead_event_died_at ON {{schema}}.dead_event (died_at)
 -- letter; the write goes on. The blocks write nothing, and so cost no
 -- transaction number.
 CREATE OR REPLACE FUNCTION {{schema}}.json_of(content record) RETURNS json
-LANGUAGE plpgsql AS $pubsub$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $pubsub$
 BEGIN
   RETURN row_to_json(content);
 EXCEPTION WHEN OTHERS THEN
@@ -72,7 +72,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $pubsub$;
 CREATE OR REPLACE FUNCTION {{schema}}.json_pair(before record, after record) RETURNS json
-LANGUAGE plpgsql AS $pubsub$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $pubsub$
 BEGIN
   RETURN json_build_array(row_to_json(before), row_to_json(after));
 EXCEPTION WHEN OTHERS THEN
@@ -85,7 +85,7 @@ REVOKE ALL ON FUNCTION {{schema}}.json_of(record), {{schema}}.json_pair(record, 
 -- notifications that is nearly full is left alone: it would make the commit
 -- fail, and they look by themselves before long.
 CREATE OR REPLACE FUNCTION {{schema}}.wake(channel text) RETURNS integer
-LANGUAGE plpgsql AS $pubsub$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $pubsub$
 DECLARE
   ignored text;
 BEGIN

@@ -9,21 +9,20 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
+  size pg_catalog.int4 := 0;
   items text := '';
   item text;
-  size integer := 0;
 BEGIN
   BEGIN
     FOR item IN
       SELECT ',' || '[' || row_to_json("pubsub old row")::text || ',' || row_to_json("pubsub new row")::text || ']'
-      FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old
-      FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new
-      ON "pubsub old position" = "pubsub new position"
+      FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", pg_catalog.row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old
+      FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", pg_catalog.row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new
+      ON "pubsub old position" OPERATOR(pg_catalog.=) "pubsub new position"
       WHERE "pubsub old position" IS NULL OR "pubsub new position" IS NULL OR ((old."name" IS DISTINCT FROM new."name" OR old."extra"::text IS DISTINCT FROM new."extra"::text OR old."place"::text IS DISTINCT FROM new."place"::text))
     LOOP
       IF item IS NULL THEN RAISE 'the old and the new rows of an update do not pair'; END IF;
@@ -57,5 +56,5 @@ AFTER UPDATE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_update_update_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_update_update" ON "public"."authors" IS 'pubsub 90baecd1 authors_update';
+COMMENT ON TRIGGER "pubsub_authors_update_update" ON "public"."authors" IS 'pubsub c87a4c90 authors_update';
 

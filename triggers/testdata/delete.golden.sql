@@ -9,14 +9,13 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
+  size pg_catalog.int4 := 0;
   items text := '';
   item text;
-  size integer := 0;
 BEGIN
   BEGIN
     FOR item IN
@@ -53,5 +52,5 @@ AFTER DELETE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_delete_delete_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_delete_delete" ON "public"."authors" IS 'pubsub 6b467e34 authors_delete';
+COMMENT ON TRIGGER "pubsub_authors_delete_delete" ON "public"."authors" IS 'pubsub 40b81eb7 authors_delete';
 

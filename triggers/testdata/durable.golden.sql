@@ -9,22 +9,19 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
-  items text := '';
-  item text;
-  size integer := 0;
+  size pg_catalog.int4 := 0;
 BEGIN
   INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-    SELECT pubsub_subscription.id, 'delete', CASE WHEN pg_column_size(old.*) > 262144 THEN "pubsub"."json_of"(old.*) ELSE row_to_json(old.*) END,
-      NULLIF(current_setting('pubsub.context', true), ''), NULL, NULL
+    SELECT pubsub_subscription.id, 'delete', CASE WHEN pg_catalog.pg_column_size(old.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old.*) ELSE pg_catalog.row_to_json(old.*) END,
+      CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, NULL, NULL
     FROM old_rows AS old
     CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
-    WHERE pubsub_subscription.channel = 'authors_save' AND NOT pubsub_subscription.broadcast;
-  IF FOUND AND NOT pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
+    WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast;
+  IF FOUND AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
     size := "pubsub"."wake"('authors_save');
   END IF;
   RETURN NULL;
@@ -38,7 +35,7 @@ AFTER DELETE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_delete_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_delete" ON "public"."authors" IS 'pubsub f598cb42 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_delete" ON "public"."authors" IS 'pubsub be7ba92a authors_save';
 
 -- channel "authors_save": insert on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_insert_a9ede22e"() RETURNS trigger
@@ -51,22 +48,19 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
-  items text := '';
-  item text;
-  size integer := 0;
+  size pg_catalog.int4 := 0;
 BEGIN
   INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-    SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_column_size(new.*) > 262144 THEN "pubsub"."json_of"(new.*) ELSE row_to_json(new.*) END,
-      NULLIF(current_setting('pubsub.context', true), ''), NULL, NULL
+    SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END,
+      CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, NULL, NULL
     FROM new_rows AS new
     CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
-    WHERE pubsub_subscription.channel = 'authors_save' AND NOT pubsub_subscription.broadcast;
-  IF FOUND AND NOT pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
+    WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast;
+  IF FOUND AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
     size := "pubsub"."wake"('authors_save');
   END IF;
   RETURN NULL;
@@ -80,7 +74,7 @@ AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub f35560ff authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub 07bcfdc5 authors_save';
 
 -- channel "authors_save": truncate on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_truncate_a9ede22e"() RETURNS trigger
@@ -93,21 +87,18 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
-  items text := '';
-  item text;
-  size integer := 0;
+  size pg_catalog.int4 := 0;
 BEGIN
   INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-    SELECT pubsub_subscription.id, 'truncate', 'null'::json,
-      NULLIF(current_setting('pubsub.context', true), ''), NULL, NULL
+    SELECT pubsub_subscription.id, 'truncate', 'null'::pg_catalog.json,
+      CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, NULL, NULL
     FROM "pubsub"."subscription" AS pubsub_subscription
-    WHERE pubsub_subscription.channel = 'authors_save' AND NOT pubsub_subscription.broadcast;
-  IF FOUND AND NOT pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
+    WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast;
+  IF FOUND AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
     size := "pubsub"."wake"('authors_save');
   END IF;
   RETURN NULL;
@@ -120,7 +111,7 @@ CREATE OR REPLACE TRIGGER "pubsub_authors_save_truncate"
 AFTER TRUNCATE ON "public"."authors"
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_truncate_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_truncate" ON "public"."authors" IS 'pubsub 99567d9a authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_truncate" ON "public"."authors" IS 'pubsub 71b80aa4 authors_save';
 
 -- channel "authors_save": update on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_update_a9ede22e"() RETURNS trigger
@@ -133,24 +124,21 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
-  items text := '';
-  item text;
-  size integer := 0;
+  size pg_catalog.int4 := 0;
 BEGIN
   INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-    SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size("pubsub old row") + pg_column_size("pubsub new row") > 262144 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE json_build_array("pubsub old row", "pubsub new row") END,
-      NULLIF(current_setting('pubsub.context', true), ''), NULL, NULL
-    FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old
-    FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new
-    ON "pubsub old position" = "pubsub new position"
+    SELECT pubsub_subscription.id, 'update', CASE WHEN pg_catalog.pg_column_size("pubsub old row") OPERATOR(pg_catalog.+) pg_catalog.pg_column_size("pubsub new row") OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE pg_catalog.json_build_array("pubsub old row", "pubsub new row") END,
+      CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, NULL, NULL
+    FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", pg_catalog.row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old
+    FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", pg_catalog.row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new
+    ON "pubsub old position" OPERATOR(pg_catalog.=) "pubsub new position"
     CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
-    WHERE pubsub_subscription.channel = 'authors_save' AND NOT pubsub_subscription.broadcast;
-  IF FOUND AND NOT pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
+    WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast;
+  IF FOUND AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
     size := "pubsub"."wake"('authors_save');
   END IF;
   RETURN NULL;
@@ -164,5 +152,5 @@ AFTER UPDATE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_update_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub 706abbcb authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub a6288f9c authors_save';
 

@@ -9,24 +9,23 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
+  size pg_catalog.int4 := 0;
   items text := '';
   item text;
-  size integer := 0;
   pubsub_state text; -- a name that no column has
 BEGIN
   BEGIN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-      SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_column_size(new.*) > 262144 THEN "pubsub"."json_of"(new.*) ELSE row_to_json(new.*) END,
-        NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN COALESCE(NULLIF(hashtextextended((new."id"::text || ',' || new."name"::text) COLLATE "C", 0), 0), 1) END, NULL
+      SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END,
+        CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, CASE WHEN pubsub_subscription.ordered THEN COALESCE(NULLIF(hashtextextended((new."id"::text || ',' || new."name"::text) COLLATE "C", 0), 0), 1) END, NULL
       FROM new_rows AS new
       CROSS JOIN (SELECT (NULL::"public"."authors").*) AS old
       CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
-      WHERE pubsub_subscription.channel = 'authors_save' AND NOT pubsub_subscription.broadcast AND ((
+      WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast AND ((
 NEW.score > 10
 ));
   EXCEPTION WHEN OTHERS THEN
@@ -35,16 +34,16 @@ NEW.score > 10
       USING HINT = 'The write itself succeeded, and its rows are kept among the dead letters. After a change of the table run Migrate again.';
     BEGIN
       INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-        SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_column_size(new.*) > 262144 THEN "pubsub"."json_of"(new.*) ELSE row_to_json(new.*) END,
-          NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN 0 END, 'the condition or the columns could not be tested: SQLSTATE ' || pubsub_state
+        SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END,
+          CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, CASE WHEN pubsub_subscription.ordered THEN 0 END, 'the condition or the columns could not be tested: SQLSTATE ' || pubsub_state
         FROM new_rows AS new
         CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
-        WHERE pubsub_subscription.channel = 'authors_save' AND NOT pubsub_subscription.broadcast;
+        WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast;
     EXCEPTION WHEN OTHERS THEN
       RAISE WARNING 'events of channel % were lost: %', 'authors_save', SQLERRM;
     END;
   END;
-  IF FOUND AND NOT pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
+  IF FOUND AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
     size := "pubsub"."wake"('authors_save');
   END IF;
   size := 0;
@@ -87,7 +86,7 @@ AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub f17ed4b4 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub eca54c33 authors_save';
 
 -- channel "authors_save": update on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_update_a9ede22e"() RETURNS trigger
@@ -100,25 +99,24 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
+  size pg_catalog.int4 := 0;
   items text := '';
   item text;
-  size integer := 0;
   pubsub_state text; -- a name that no column has
 BEGIN
   BEGIN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-      SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size("pubsub old row") + pg_column_size("pubsub new row") > 262144 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE json_build_array("pubsub old row", "pubsub new row") END,
-        NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN COALESCE(NULLIF(hashtextextended((new."id"::text || ',' || new."name"::text) COLLATE "C", 0), 0), 1) END, NULL
-      FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old
-      FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new
-      ON "pubsub old position" = "pubsub new position"
+      SELECT pubsub_subscription.id, 'update', CASE WHEN pg_catalog.pg_column_size("pubsub old row") OPERATOR(pg_catalog.+) pg_catalog.pg_column_size("pubsub new row") OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE pg_catalog.json_build_array("pubsub old row", "pubsub new row") END,
+        CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, CASE WHEN pubsub_subscription.ordered THEN COALESCE(NULLIF(hashtextextended((new."id"::text || ',' || new."name"::text) COLLATE "C", 0), 0), 1) END, NULL
+      FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", pg_catalog.row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old
+      FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", pg_catalog.row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new
+      ON "pubsub old position" OPERATOR(pg_catalog.=) "pubsub new position"
       CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
-      WHERE pubsub_subscription.channel = 'authors_save' AND NOT pubsub_subscription.broadcast AND ("pubsub old position" IS NULL OR "pubsub new position" IS NULL OR ((old."name" IS DISTINCT FROM new."name") AND (
+      WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast AND ("pubsub old position" IS NULL OR "pubsub new position" IS NULL OR ((old."name" IS DISTINCT FROM new."name") AND (
 NEW.score > 10
 )));
   EXCEPTION WHEN OTHERS THEN
@@ -127,27 +125,27 @@ NEW.score > 10
       USING HINT = 'The write itself succeeded, and its rows are kept among the dead letters. After a change of the table run Migrate again.';
     BEGIN
       INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-        SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size("pubsub old row") + pg_column_size("pubsub new row") > 262144 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE json_build_array("pubsub old row", "pubsub new row") END,
-          NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN 0 END, 'the condition or the columns could not be tested: SQLSTATE ' || pubsub_state
-        FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old
-        FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new
-        ON "pubsub old position" = "pubsub new position"
+        SELECT pubsub_subscription.id, 'update', CASE WHEN pg_catalog.pg_column_size("pubsub old row") OPERATOR(pg_catalog.+) pg_catalog.pg_column_size("pubsub new row") OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE pg_catalog.json_build_array("pubsub old row", "pubsub new row") END,
+          CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, CASE WHEN pubsub_subscription.ordered THEN 0 END, 'the condition or the columns could not be tested: SQLSTATE ' || pubsub_state
+        FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", pg_catalog.row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old
+        FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", pg_catalog.row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new
+        ON "pubsub old position" OPERATOR(pg_catalog.=) "pubsub new position"
         CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
-        WHERE pubsub_subscription.channel = 'authors_save' AND NOT pubsub_subscription.broadcast;
+        WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast;
     EXCEPTION WHEN OTHERS THEN
       RAISE WARNING 'events of channel % were lost: %', 'authors_save', SQLERRM;
     END;
   END;
-  IF FOUND AND NOT pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
+  IF FOUND AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
     size := "pubsub"."wake"('authors_save');
   END IF;
   size := 0;
   BEGIN
     FOR item IN
       SELECT ',' || '[' || row_to_json("pubsub old row")::text || ',' || row_to_json("pubsub new row")::text || ']'
-      FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old
-      FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new
-      ON "pubsub old position" = "pubsub new position"
+      FROM (SELECT "pubsub old".*, "pubsub old" AS "pubsub old row", pg_catalog.row_number() OVER () AS "pubsub old position" FROM old_rows AS "pubsub old") AS old
+      FULL JOIN (SELECT "pubsub new".*, "pubsub new" AS "pubsub new row", pg_catalog.row_number() OVER () AS "pubsub new position" FROM new_rows AS "pubsub new") AS new
+      ON "pubsub old position" OPERATOR(pg_catalog.=) "pubsub new position"
       WHERE "pubsub old position" IS NULL OR "pubsub new position" IS NULL OR ((old."name" IS DISTINCT FROM new."name") AND (
 NEW.score > 10
 ))
@@ -183,5 +181,5 @@ AFTER UPDATE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_update_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub 7d0fbb4a authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub a981ec02 authors_save';
 

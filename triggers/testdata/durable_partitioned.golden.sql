@@ -9,38 +9,35 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
-  items text := '';
-  item text;
-  size integer := 0;
+  size pg_catalog.int4 := 0;
   pubsub_state text; -- a name that no column has
 BEGIN
   -- columns 9f310152
   BEGIN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-      SELECT pubsub_subscription.id, 'delete', CASE WHEN pg_column_size(old) > 262144 THEN "pubsub"."json_of"(old) ELSE row_to_json(old) END,
-        NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN COALESCE(NULLIF(hashtextextended((old."id"::text) COLLATE "C", 0), 0), 1) END, NULL
+      SELECT pubsub_subscription.id, 'delete', CASE WHEN pg_catalog.pg_column_size(old) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old) ELSE pg_catalog.row_to_json(old) END,
+        CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, CASE WHEN pubsub_subscription.ordered THEN COALESCE(NULLIF(hashtextextended((old."id"::text) COLLATE "C", 0), 0), 1) END, NULL
       FROM "pubsub"."subscription" AS pubsub_subscription
-      WHERE pubsub_subscription.channel = 'events' AND NOT pubsub_subscription.broadcast;
+      WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'events' AND NOT pubsub_subscription.broadcast;
   EXCEPTION WHEN OTHERS THEN
     pubsub_state := SQLSTATE;
     RAISE WARNING 'the key of channel % can not be read: %', 'events', SQLERRM
       USING HINT = 'The write itself succeeded, and its events wait. After a change of the table run Migrate again.';
     BEGIN
       INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-        SELECT pubsub_subscription.id, 'delete', CASE WHEN pg_column_size(old) > 262144 THEN "pubsub"."json_of"(old) ELSE row_to_json(old) END,
-          NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN 0 END, NULL
+        SELECT pubsub_subscription.id, 'delete', CASE WHEN pg_catalog.pg_column_size(old) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old) ELSE pg_catalog.row_to_json(old) END,
+          CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, CASE WHEN pubsub_subscription.ordered THEN 0 END, NULL
         FROM "pubsub"."subscription" AS pubsub_subscription
-        WHERE pubsub_subscription.channel = 'events' AND NOT pubsub_subscription.broadcast;
+        WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'events' AND NOT pubsub_subscription.broadcast;
     EXCEPTION WHEN OTHERS THEN
       RAISE WARNING 'events of channel % were lost: %', 'events', SQLERRM;
     END;
   END;
-  IF FOUND AND NOT pg_try_advisory_xact_lock_shared(1886741095, -2044454983) THEN
+  IF FOUND AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1886741095, -2044454983) THEN
     size := "pubsub"."wake"('events');
   END IF;
   RETURN NULL;
@@ -53,7 +50,7 @@ CREATE OR REPLACE TRIGGER "pubsub_events_delete"
 AFTER DELETE ON "public"."events"
 FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_delete_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_delete" ON "public"."events" IS 'pubsub fbd5a56b events';
+COMMENT ON TRIGGER "pubsub_events_delete" ON "public"."events" IS 'pubsub c8863ac5 events';
 
 -- channel "events": update on "public"."events"
 CREATE OR REPLACE FUNCTION "pubsub"."events_update_bb941f4d"() RETURNS trigger
@@ -66,38 +63,35 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
-  items text := '';
-  item text;
-  size integer := 0;
+  size pg_catalog.int4 := 0;
   pubsub_state text; -- a name that no column has
 BEGIN
   -- columns 9f310152
   BEGIN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-      SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size(old) + pg_column_size(new) > 262144 THEN "pubsub"."json_pair"(old, new) ELSE json_build_array(old, new) END,
-        NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN COALESCE(NULLIF(hashtextextended((new."id"::text) COLLATE "C", 0), 0), 1) END, NULL
+      SELECT pubsub_subscription.id, 'update', CASE WHEN pg_catalog.pg_column_size(old) OPERATOR(pg_catalog.+) pg_catalog.pg_column_size(new) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_pair"(old, new) ELSE pg_catalog.json_build_array(old, new) END,
+        CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, CASE WHEN pubsub_subscription.ordered THEN COALESCE(NULLIF(hashtextextended((new."id"::text) COLLATE "C", 0), 0), 1) END, NULL
       FROM "pubsub"."subscription" AS pubsub_subscription
-      WHERE pubsub_subscription.channel = 'events' AND NOT pubsub_subscription.broadcast;
+      WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'events' AND NOT pubsub_subscription.broadcast;
   EXCEPTION WHEN OTHERS THEN
     pubsub_state := SQLSTATE;
     RAISE WARNING 'the key of channel % can not be read: %', 'events', SQLERRM
       USING HINT = 'The write itself succeeded, and its events wait. After a change of the table run Migrate again.';
     BEGIN
       INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-        SELECT pubsub_subscription.id, 'update', CASE WHEN pg_column_size(old) + pg_column_size(new) > 262144 THEN "pubsub"."json_pair"(old, new) ELSE json_build_array(old, new) END,
-          NULLIF(current_setting('pubsub.context', true), ''), CASE WHEN pubsub_subscription.ordered THEN 0 END, NULL
+        SELECT pubsub_subscription.id, 'update', CASE WHEN pg_catalog.pg_column_size(old) OPERATOR(pg_catalog.+) pg_catalog.pg_column_size(new) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_pair"(old, new) ELSE pg_catalog.json_build_array(old, new) END,
+          CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, CASE WHEN pubsub_subscription.ordered THEN 0 END, NULL
         FROM "pubsub"."subscription" AS pubsub_subscription
-        WHERE pubsub_subscription.channel = 'events' AND NOT pubsub_subscription.broadcast;
+        WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'events' AND NOT pubsub_subscription.broadcast;
     EXCEPTION WHEN OTHERS THEN
       RAISE WARNING 'events of channel % were lost: %', 'events', SQLERRM;
     END;
   END;
-  IF FOUND AND NOT pg_try_advisory_xact_lock_shared(1886741095, -2044454983) THEN
+  IF FOUND AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1886741095, -2044454983) THEN
     size := "pubsub"."wake"('events');
   END IF;
   RETURN NULL;
@@ -110,5 +104,5 @@ CREATE OR REPLACE TRIGGER "pubsub_events_update"
 AFTER UPDATE ON "public"."events"
 FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_update_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub 11c2440e events';
+COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub 27256ddf events';
 

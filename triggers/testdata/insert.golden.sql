@@ -9,14 +9,13 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
+  size pg_catalog.int4 := 0;
   items text := '';
   item text;
-  size integer := 0;
 BEGIN
   BEGIN
     FOR item IN
@@ -53,5 +52,5 @@ AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_insert_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_insert_insert" ON "public"."authors" IS 'pubsub a6931fb4 authors_insert';
+COMMENT ON TRIGGER "pubsub_authors_insert_insert" ON "public"."authors" IS 'pubsub 6372bd42 authors_insert';
 

@@ -9,14 +9,13 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
+  size pg_catalog.int4 := 0;
   items text := '';
   item text;
-  size integer := 0;
 BEGIN
   -- columns 9f310152
   BEGIN
@@ -44,7 +43,7 @@ CREATE OR REPLACE TRIGGER "pubsub_events_insert"
 AFTER INSERT ON "public"."events"
 FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_insert_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_insert" ON "public"."events" IS 'pubsub 85d90d61 events';
+COMMENT ON TRIGGER "pubsub_events_insert" ON "public"."events" IS 'pubsub f2717d91 events';
 
 -- channel "events": update on "public"."events"
 CREATE OR REPLACE FUNCTION "pubsub"."events_update_bb941f4d"() RETURNS trigger
@@ -57,14 +56,13 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
+  size pg_catalog.int4 := 0;
   items text := '';
   item text;
-  size integer := 0;
 BEGIN
   -- columns 9f310152
   BEGIN
@@ -92,5 +90,5 @@ CREATE OR REPLACE TRIGGER "pubsub_events_update"
 AFTER UPDATE ON "public"."events"
 FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_update_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub e89ee26d events';
+COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub 250812c5 events';
 

@@ -9,14 +9,13 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
+  size pg_catalog.int4 := 0;
   items text := '';
   item text;
-  size integer := 0;
 BEGIN
   BEGIN
     size := "pubsub"."send"('authors_truncate', '"op":"truncate","rows":[' || 'null' || ']');
@@ -39,5 +38,5 @@ CREATE OR REPLACE TRIGGER "pubsub_authors_truncate_truncate"
 AFTER TRUNCATE ON "public"."authors"
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_truncate_truncate_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_truncate_truncate" ON "public"."authors" IS 'pubsub 04567d36 authors_truncate';
+COMMENT ON TRIGGER "pubsub_authors_truncate_truncate" ON "public"."authors" IS 'pubsub 40e8190b authors_truncate';
 

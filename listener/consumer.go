@@ -394,7 +394,7 @@ func split(ctx context.Context, handle Handler, messages []Message, deliver Deli
 
 // report logs a failure. The event's content is not logged.
 func (c *consumer) report(e *event, err error, again bool, pause time.Duration) {
-	c.failed.Add(1)
+	defer c.failed.Add(1) // who waits for the count finds the record
 	if c.onFailure != nil {
 		c.onFailure(fmt.Errorf("event %d, attempt %d: %w", e.id, e.failed+1, err))
 	}
@@ -409,7 +409,7 @@ func (c *consumer) report(e *event, err error, again bool, pause time.Duration) 
 		c.log.Warn("a listener failed; the event is tried again", append(attributes, "in", pause)...)
 		return
 	}
-	c.dead.Add(1)
+	defer c.dead.Add(1)
 	c.log.Error("a listener failed; the event is among the dead letters", attributes...)
 }
 

@@ -165,7 +165,7 @@ func (d *delivery) call(call Call) error {
 // fail counts and logs what went wrong with an event. Its content is not
 // logged.
 func (d *delivery) fail(m Message, err error) {
-	d.failed.Add(1)
+	defer d.failed.Add(1) // who waits for the count finds the record
 	attributes := []any{"event_id", m.ID, "error", err}
 	if m.Op != 0 {
 		attributes = append(attributes, "op", m.Op.String())

@@ -61,18 +61,18 @@ func Example() {
 	if err := db.Exec("INSERT INTO authors (name) VALUES ('Ada')").Error; err != nil {
 		log.Fatal(err)
 	}
-	<-postCreated
+	<-postCreated // and about to be committed
+	cancel()
+	fmt.Println(<-ended)
+
 	var post Post
 	if err := db.First(&post).Error; err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(post.Content)
-
-	cancel()
-	fmt.Println(<-ended)
 	// Output:
-	// Welcome! This is your first post
 	// <nil>
+	// Welcome! This is your first post
 }
 
 type PostRead struct {

@@ -385,7 +385,7 @@ func TestQueueBusyWorkersSpareWritersTheNotification(t *testing.T) {
 	conn := writerSession(t, db)
 	write(t, conn, "INSERT INTO parcels (label) VALUES ('wake up')")
 	await(t, entered)
-	require.Equal(t, 1, count(), "who sleeps is told")
+	require.Positive(t, count(), "who sleeps is told")
 	write(t, conn, "INSERT INTO parcels (label) SELECT 'backlog' FROM generate_series(1, 20000)")
 	for range 500 { // until it is at full speed
 		await(t, entered)

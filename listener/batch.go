@@ -83,6 +83,8 @@ func (c *consumer) claimTransaction(ctx context.Context) (b batch, more bool, er
 	return &transaction{consumer: c, tx: tx, events: events, asked: asked}, more, nil
 }
 
+func (t *transaction) size() int { return len(t.events) }
+
 // handle handles the events. When a function fails, the transaction is rolled
 // back, and they are handled one by one.
 func (t *transaction) handle(ctx context.Context) error {

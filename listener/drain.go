@@ -7,9 +7,9 @@ import (
 )
 
 // Drain handles what waits in the queue, in the caller's goroutine, until nothing
-// is ready any more, and returns how many events it took. What functions cause
-// meanwhile is handled, too; what is scheduled for later is left. It needs no
-// listening connection, and broadcasts are no part of it.
+// is ready any more, and returns how many it took, each attempt counted. What
+// functions cause meanwhile is handled, too; what is scheduled for later is left.
+// It needs no listening connection, and broadcasts are no part of it.
 //
 // The error joins those of the functions; their events are tried again or are dead
 // letters, as ever. Drain is for tests, and for programs that run now and then.
@@ -32,7 +32,7 @@ func (l *Listener) Drain(ctx context.Context) (int, error) {
 			for {
 				b, more, err := c.claim(ctx)
 				if err == nil && b != nil {
-					pass++
+					pass += b.size()
 					err = b.handle(ctx)
 				}
 				if err != nil {

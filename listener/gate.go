@@ -110,22 +110,20 @@ func (g *gate) now() int64 {
 
 // wait returns when there was a wake-up since epoch, when d has passed or when
 // stop is closed.
-func (g *gate) wait(epoch int64, d time.Duration, stop <-chan struct{}) (woken bool) {
+func (g *gate) wait(epoch int64, d time.Duration, stop <-chan struct{}) {
 	g.mu.Lock()
 	changed, ch := g.epoch != epoch, g.woken
 	g.mu.Unlock()
 	if changed {
-		return true
+		return
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ch:
-		return true
 	case <-timer.C:
 	case <-stop:
 	}
-	return false
 }
 
 // current returns the connection that is receiving.
@@ -175,7 +173,7 @@ func (g *gate) doubt() {
 // fallen silent.
 func (g *gate) arm() (arming int64, reachable bool) {
 	if !g.command.TryLock() { // an answer is still to come
-		return 0, false
+		return 0, true
 	}
 	conn, gone := g.current()
 	if conn == nil {

@@ -230,14 +230,17 @@ func stored(rows *sql.Rows, err error) ([]StoredEvent, error) {
 
 // Redrive puts dead letters of the subscription back into the queue, with all
 // their attempts before them: those with the given numbers, or all. It returns how
-// many. One whose subscription is gone stays where it is.
+// many. One whose subscription is gone stays where it is. They keep their numbers,
+// and so come first; but those of an ordered subscription get new ones and come
+// last, since one that follows may be in a worker's hands.
 func (q *Queue) Redrive(ctx context.Context, subscription string, ids ...int64) (int64, error) {
 	result, err := q.pool.ExecContext(ctx, fmt.Sprintf(`WITH back AS (
   DELETE FROM %[1]s AS d USING %[2]s AS s WHERE s.name = d.subscription AND d.subscription = $1 AND ($2::text = '{}' OR d.id = ANY ($2::text::bigint[]))
-  RETURNING d.*, s.id AS subscription_id
+  RETURNING d.*, s.id AS subscription_id, s.ordered
 )
 INSERT INTO %[3]s (id, subscription_id, created_at, op, payload, context, key) OVERRIDING SYSTEM VALUE
-SELECT id, subscription_id, created_at, op, payload, context, key FROM back`, q.dead, q.subscription, q.event), subscription, array(ids))
+SELECT CASE WHEN ordered THEN nextval(pg_catalog.pg_get_serial_sequence(%[4]s, 'id')) ELSE id END,
+  subscription_id, created_at, op, payload, context, key FROM back ORDER BY back.id`, q.dead, q.subscription, q.event, literal(q.event)), subscription, array(ids))
 	if err != nil {
 		return 0, fmt.Errorf("redrive dead letters of %q: %w", subscription, err)
 	}

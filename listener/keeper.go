@@ -76,8 +76,7 @@ func (k *keeper) sweep(ctx context.Context) error {
   UNION ALL
   SELECT (SELECT e.subscription_id FROM %[1]s AS e WHERE e.run_at IS NULL AND e.subscription_id > p.subscription_id ORDER BY e.subscription_id LIMIT 1)
   FROM present AS p WHERE p.subscription_id IS NOT NULL
-)
-, gone AS (
+), gone AS (
   DELETE FROM %[1]s WHERE run_at IS NULL AND subscription_id IN (
     SELECT p.subscription_id FROM present AS p WHERE p.subscription_id IS NOT NULL
       AND NOT EXISTS (SELECT FROM %[2]s AS s WHERE s.id = p.subscription_id))

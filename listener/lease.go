@@ -29,15 +29,18 @@ func (c *consumer) claimLease(ctx context.Context) (b batch, more bool, err erro
 // extended until the lease is closed.
 type lease struct {
 	*consumer
-	number  int64
+	number  int64 // tells the lease from others
 	asked   int
 	pending []event // whose functions were not called yet
 	done    []int64 // whose functions have returned nil
+	split   bool    // a call for several has failed: each gets its own, to find those that fail
 
 	mu      sync.Mutex
 	current []event // whose function is being called
 	cancel  context.CancelCauseFunc
 }
+
+func (l *lease) size() int { return len(l.pending) }
 
 // handle handles the events, outside of a transaction, as long as a batch may last,
 // and gives the rest back.
@@ -52,12 +55,12 @@ func (l *lease) handle(ctx context.Context) error {
 		l.close(ctx)
 	}()
 	start, handled := time.Now(), 0
-	for len(l.pending) > 0 && !l.stopping() && (handled == 0 || time.Since(start) < target) {
+	for len(l.pending) > 0 && !l.stopping() && ctx.Err() == nil && (handled == 0 || l.split || time.Since(start) < target) {
 		n := 1
-		if l.whole {
+		if l.whole && !l.split {
 			n = len(l.pending)
 		}
-		l.one(ctx, l.pending[:n])
+		l.some(ctx, l.pending[:n])
 		handled += n
 	}
 	l.pace.took(handled, asked, time.Since(start))
@@ -66,57 +69,37 @@ func (l *lease) handle(ctx context.Context) error {
 
 var errSpent = errors.New("the lease of the last attempt ran out, too: the process died, or the function never returned")
 
-// one calls the function for the first of the pending events, which part is.
-func (l *lease) one(ctx context.Context, part []event) {
+// some calls the function for the first of the pending events, which part is.
+func (l *lease) some(ctx context.Context, part []event) {
 	during, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	l.calling(part, cancel)
-	var t tally
-	var left []event
+	var spent []refusal
+	var events []event
 	for _, e := range part {
 		// A lease that ran out has used up an attempt.
 		if e.failed >= l.sub.retry.Attempts {
 			e.failed-- // this one doesn't count
-			t.refused = append(t.refused, refusal{e, errSpent})
+			spent = append(spent, refusal{e, errSpent})
 			continue
 		}
-		left = append(left, e)
+		events = append(events, e)
 	}
 	session := l.db.Session(&gorm.Session{NewDB: true, Context: during})
-	call := func(events []event) tally {
-		return l.call(during, session, l.pool, events, func() bool { return true })
+	t := l.call(during, session, l.pool, events, func() bool { return true })
+	again := t.err != nil && (len(events) > 1 || ctx.Err() != nil) // one by one, or after a hard stop
+	if again {
+		t.refused = nil
 	}
-	if len(left) > 0 {
-		called := call(left)
-		t.refused, t.err = append(t.refused, called.refused...), called.err
-	}
-	if t.err != nil && len(left) > 1 && ctx.Err() == nil { // to find those that fail
-		t.err = nil
-		t.refused = slices.DeleteFunc(t.refused, func(r refusal) bool { return contains(left, r.event.id) })
-		for _, e := range slices.Clone(left) {
-			called := call([]event{e})
-			t.refused = append(t.refused, called.refused...)
-			if called.err != nil {
-				l.fail(ctx, e, called.err)
-				left = slices.DeleteFunc(left, func(o event) bool { return o.id == e.id })
-			}
-		}
-	}
-	for _, r := range t.refused {
+	for _, r := range append(spent, t.refused...) {
 		l.fail(ctx, r.event, Discard(r.err))
-		left = slices.DeleteFunc(left, func(e event) bool { return e.id == r.event.id })
+		events = slices.DeleteFunc(events, func(e event) bool { return e.id == r.event.id })
 	}
-	l.called(t, left, ctx.Err() != nil)
-	if t.err == nil || ctx.Err() != nil {
-		return
+	if t.err != nil && !again {
+		l.fail(ctx, events[0], t.err)
+		events = nil
 	}
-	for _, e := range left {
-		l.fail(ctx, e, t.err)
-	}
-}
-
-func contains(events []event, id int64) bool {
-	return slices.ContainsFunc(events, func(e event) bool { return e.id == id })
+	l.called(events, again)
 }
 
 // calling marks the first of the pending events as those whose function is being
@@ -127,20 +110,18 @@ func (l *lease) calling(part []event, cancel context.CancelCauseFunc) {
 	l.current, l.cancel, l.pending = part, cancel, l.pending[len(part):]
 }
 
-// called says that the function has returned. What a hard stop has interrupted
-// goes back to the pending ones.
-func (l *lease) called(t tally, events []event, stopped bool) {
+// called says that the function has returned, and that the events are done, or to
+// be handled again.
+func (l *lease) called(events []event, again bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.current, l.cancel = nil, nil
-	switch {
-	case t.err == nil:
-		for _, e := range events {
-			l.done = append(l.done, e.id)
-		}
-		l.handled.Add(int64(len(events)))
-	case stopped:
-		l.pending = append(events, l.pending...)
+	if again {
+		l.pending, l.split = append(events, l.pending...), true
+		return
+	}
+	for _, e := range events {
+		l.done = append(l.done, e.id)
 	}
 }
 
@@ -223,6 +204,7 @@ func (l *lease) close(ctx context.Context) {
 		case len(ids) < len(l.done):
 			l.tooLate(len(l.done) - len(ids))
 		}
+		l.handled.Add(int64(len(ids)))
 	}
 	if len(l.pending) == 0 {
 		return

@@ -95,9 +95,17 @@ func (l *Listener) receive(ctx context.Context, c *connection, r *run, crew *cre
 			return
 		}
 		from := l.lose(err)
-		l.config.Logger.Warn("the listening connection broke; broadcasts are missed until there is a new one", "error", err)
+		if len(channels) > 0 {
+			l.config.Logger.Warn("the listening connection broke; broadcasts are missed until there is a new one", "error", err)
+		} else {
+			l.config.Logger.Warn("the listening connection broke; the queue is polled until there is a new one", "error", err)
+		}
 		if c = l.reconnect(ctx, r); c == nil {
 			return
+		}
+		if len(channels) == 0 {
+			l.config.Logger.Warn("listening again")
+			continue
 		}
 		gap := Gap{From: from, To: time.Now(), Channels: channels, Cause: err}
 		l.config.Logger.Warn("listening again; broadcasts sent in between were missed", "from", gap.From, "to", gap.To, "channels", channels)

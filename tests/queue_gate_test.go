@@ -170,7 +170,7 @@ func scribble(t *testing.T, db *gorm.DB, w *stopwatch, rounds int) {
 	group.Wait()
 	conn := writerSession(t, db)
 	for range 5 { // while everybody sleeps
-		time.Sleep(50*time.Millisecond + rand.N(100*time.Millisecond))
+		asleep(t, db, "parcels_insert")
 		one(conn, "alone")
 	}
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
+
+	"github.com/gorm-pubsub/pubsub/internal/plain"
 )
 
 // begin opens a transaction on the queue. Its isolation is READ COMMITTED whatever
@@ -32,7 +34,7 @@ func alone(ctx context.Context, db *gorm.DB, f func(gorm.ConnPool) error) error 
 		return err
 	}
 	defer tx.Rollback() // after a commit it does nothing
-	if err := f(plain(tx)); err != nil {
+	if err := f(plain.Pool(tx)); err != nil {
 		return err
 	}
 	return tx.Commit().Error
@@ -40,18 +42,6 @@ func alone(ctx context.Context, db *gorm.DB, f func(gorm.ConnPool) error) error 
 
 func (c *consumer) alone(ctx context.Context, f func(gorm.ConnPool) error) error {
 	return alone(ctx, c.db, f)
-}
-
-// plain returns the transaction's pool without the statement cache.
-func plain(tx *gorm.DB) gorm.ConnPool {
-	pool := tx.Statement.ConnPool
-	for {
-		prepared, ok := pool.(*gorm.PreparedStmtTX)
-		if !ok {
-			return pool
-		}
-		pool = prepared.Tx
-	}
 }
 
 // transaction is a batch that is handled in the transaction that removes it.
@@ -70,7 +60,7 @@ func (c *consumer) claimTransaction(ctx context.Context) (b batch, more bool, er
 		return nil, false, err
 	}
 	start := time.Now()
-	events, err := c.store.claim(ctx, plain(tx), c, from, asked)
+	events, err := c.store.claim(ctx, plain.Pool(tx), c, from, asked)
 	if err != nil {
 		tx.Rollback()
 		return nil, false, err
@@ -90,7 +80,7 @@ func (t *transaction) size() int { return len(t.events) }
 func (t *transaction) handle(ctx context.Context) error {
 	defer t.tx.Rollback() // after a commit it does nothing
 	start := time.Now()
-	result := t.call(ctx, t.tx, plain(t.tx), t.events, func() bool { return time.Since(start) < target && !t.stopping() })
+	result := t.call(ctx, t.tx, plain.Pool(t.tx), t.events, func() bool { return time.Since(start) < target && !t.stopping() })
 	err := result.err
 	if err == nil {
 		t.pace.took(result.handled, min(t.asked, len(t.events)), time.Since(start))
@@ -143,12 +133,12 @@ const inFailedTransaction = "25P02"
 // handled.
 func (c *consumer) settle(ctx context.Context, tx *gorm.DB, t tally) error {
 	if len(t.left) > 0 {
-		if err := c.store.returns(ctx, plain(tx), c, t.left); err != nil {
+		if err := c.store.returns(ctx, plain.Pool(tx), c, t.left); err != nil {
 			return err
 		}
 	}
 	for _, r := range t.refused {
-		if err := c.store.die(ctx, plain(tx), c, r.event, r.event.failed+1, r.err); err != nil {
+		if err := c.store.die(ctx, plain.Pool(tx), c, r.event, r.event.failed+1, r.err); err != nil {
 			return err
 		}
 	}
@@ -192,15 +182,15 @@ func (c *consumer) single(ctx context.Context, id int64) error {
 		return err
 	}
 	defer tx.Rollback()
-	events, err := c.store.claimOne(ctx, plain(tx), c, id)
+	events, err := c.store.claimOne(ctx, plain.Pool(tx), c, id)
 	if err != nil || len(events) == 0 {
 		return err
 	}
 	// Not by GORM's SavePoint and RollbackTo, which don't tell when they fail.
-	if _, err := plain(tx).ExecContext(ctx, "SAVEPOINT "+savepoint); err != nil {
+	if _, err := plain.Pool(tx).ExecContext(ctx, "SAVEPOINT "+savepoint); err != nil {
 		return err
 	}
-	t := c.call(ctx, tx, plain(tx), events, func() bool { return true })
+	t := c.call(ctx, tx, plain.Pool(tx), events, func() bool { return true })
 	if ctx.Err() != nil { // a hard stop; the event is there again
 		return ctx.Err()
 	}
@@ -218,7 +208,7 @@ func (c *consumer) single(ctx context.Context, id int64) error {
 		tx.Rollback()
 		return c.record(ctx, id, fmt.Errorf("the function returned nil, but its transaction can't be committed: %w", err))
 	}
-	if _, err := plain(tx).ExecContext(ctx, "ROLLBACK TO SAVEPOINT "+savepoint); err != nil {
+	if _, err := plain.Pool(tx).ExecContext(ctx, "ROLLBACK TO SAVEPOINT "+savepoint); err != nil {
 		tx.Rollback() // the session is gone, or the function has ended the transaction
 		return c.record(ctx, id, t.err)
 	}
@@ -232,7 +222,7 @@ func (c *consumer) record(ctx context.Context, id int64, cause error) error {
 		return err
 	}
 	defer tx.Rollback()
-	events, err := c.store.claimOne(ctx, plain(tx), c, id)
+	events, err := c.store.claimOne(ctx, plain.Pool(tx), c, id)
 	if err != nil || len(events) == 0 {
 		return err
 	}
@@ -244,9 +234,9 @@ func (c *consumer) decide(ctx context.Context, tx *gorm.DB, e event, cause error
 	pause, again := c.sub.retry.next(e.failed+1, cause)
 	var err error
 	if again {
-		err = c.store.again(ctx, plain(tx), c, e, pause, cause)
+		err = c.store.again(ctx, plain.Pool(tx), c, e, pause, cause)
 	} else {
-		err = c.store.die(ctx, plain(tx), c, e, e.failed+1, cause)
+		err = c.store.die(ctx, plain.Pool(tx), c, e, e.failed+1, cause)
 	}
 	if err == nil {
 		err = tx.Commit().Error

@@ -52,7 +52,7 @@ func newCrew(config Config, r *run) *crew {
 	if len(r.consumers) > 0 {
 		c.helpers.Go(func() { r.schedule.run(ctx) })
 		c.helpers.Go(func() {
-			newKeeper(config, slices.ContainsFunc(r.consumers, func(q *consumer) bool { return q.sub.ordered })).run(ctx)
+			newKeeper(config, r.store, slices.ContainsFunc(r.consumers, func(q *consumer) bool { return q.sub.ordered })).run(ctx)
 		})
 	}
 	return c

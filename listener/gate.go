@@ -3,12 +3,12 @@ package listener
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/gorm-pubsub/pubsub/internal/plain"
 	"github.com/gorm-pubsub/pubsub/triggers"
 )
 
@@ -240,7 +240,7 @@ func (g *gate) answered(conn *connection, r result) (arming int64, reachable boo
 // sleep since they were notified.
 func (g *gate) unlock() string {
 	return fmt.Sprintf("SELECT pg_catalog.pg_advisory_unlock(%d, %d); SELECT %s(%s)",
-		triggers.Gate, g.key, pgx.Identifier{g.schema, "wake"}.Sanitize(), literal(g.channel))
+		triggers.Gate, g.key, pgx.Identifier{g.schema, "wake"}.Sanitize(), plain.Literal(g.channel))
 }
 
 // rise says that a worker doesn't rely on the gate any more, and gives the lock
@@ -256,9 +256,4 @@ func (g *gate) rise() {
 	if g.state = awake; held && conn != nil {
 		go func() { _ = conn.ask(gone, g.unlock()) }() // a connection that fails takes the lock with it
 	}
-}
-
-// literal quotes text as an SQL string, whatever standard_conforming_strings.
-func literal(text string) string {
-	return "E'" + strings.NewReplacer(`\`, `\\`, "'", "''").Replace(text) + "'"
 }

@@ -15,6 +15,9 @@ import (
 
 func nothing(context.Context, *gorm.DB, string) error { return nil }
 
+// The time in these tests is that of a synctest bubble: sleeping moves a fake
+// clock, and waits for nothing.
+
 // A connection whose other end has vanished is found within 40 seconds.
 func TestHalfOpenConnectionIsReplaced(t *testing.T) {
 	t.Parallel()

@@ -8,25 +8,23 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"gorm.io/gorm"
 
+	"github.com/gorm-pubsub/pubsub/internal/plain"
 	"github.com/gorm-pubsub/pubsub/triggers"
 )
 
 // Queue is the durable queue of a database, to look into and to look after. Its
 // methods ask the database, and may be called from several goroutines.
 type Queue struct {
-	pool                      gorm.ConnPool
-	store                     *store
-	event, dead, subscription string
+	pool gorm.ConnPool
+	*store
 }
 
 // NewQueue returns the queue in a schema of the database. Applications get it
 // from the plugin.
 func NewQueue(pool gorm.ConnPool, schema string) *Queue {
-	name := func(table string) string { return pgx.Identifier{schema, table}.Sanitize() }
-	return &Queue{pool: pool, store: newStore(schema), event: name("event"), dead: name("dead_event"), subscription: name("subscription")}
+	return &Queue{pool: pool, store: newStore(schema)}
 }
 
 // Status is a subscription's state in the database.
@@ -240,7 +238,7 @@ func (q *Queue) Redrive(ctx context.Context, subscription string, ids ...int64) 
 )
 INSERT INTO %[3]s (id, subscription_id, created_at, op, payload, context, key) OVERRIDING SYSTEM VALUE
 SELECT CASE WHEN ordered THEN nextval(pg_catalog.pg_get_serial_sequence(%[4]s, 'id')) ELSE id END,
-  subscription_id, created_at, op, payload, context, key FROM back ORDER BY back.id`, q.dead, q.subscription, q.event, literal(q.event)), subscription, array(ids))
+  subscription_id, created_at, op, payload, context, key FROM back ORDER BY back.id`, q.dead, q.subscription, q.event, plain.Literal(q.event)), subscription, array(ids))
 	if err != nil {
 		return 0, fmt.Errorf("redrive dead letters of %q: %w", subscription, err)
 	}

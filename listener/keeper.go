@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"gorm.io/gorm"
 
 	"github.com/gorm-pubsub/pubsub/triggers"
@@ -17,13 +16,13 @@ import (
 // subscriptions have left that are gone, and warns of transactions that keep
 // vacuum from doing its work.
 type keeper struct {
-	pool                      gorm.ConnPool
-	log                       *slog.Logger
-	keep                      time.Duration
-	schema                    string
-	ordered                   bool // there are ordered subscriptions
-	event, dead, subscription string
-	warned                    map[string]bool // sessions, by process and start
+	*store
+	pool    gorm.ConnPool
+	log     *slog.Logger
+	keep    time.Duration
+	schema  string
+	ordered bool            // there are ordered subscriptions
+	warned  map[string]bool // sessions, by process and start
 }
 
 const (
@@ -33,11 +32,10 @@ const (
 	longTransaction = 10 * time.Minute
 )
 
-func newKeeper(config Config, ordered bool) *keeper {
-	name := func(table string) string { return pgx.Identifier{config.Schema, table}.Sanitize() }
+func newKeeper(config Config, s *store, ordered bool) *keeper {
 	return &keeper{
-		pool: config.Pool, log: config.Logger, keep: config.KeepDead, schema: config.Schema, ordered: ordered,
-		event: name("event"), dead: name("dead_event"), subscription: name("subscription"), warned: map[string]bool{},
+		store: s, pool: config.Pool, log: config.Logger, keep: config.KeepDead, schema: config.Schema, ordered: ordered,
+		warned: map[string]bool{},
 	}
 }
 
@@ -46,7 +44,7 @@ func (k *keeper) run(ctx context.Context) {
 	tick := time.NewTicker(keeperTick)
 	defer tick.Stop()
 	for {
-		if err := errors.Join(k.bury(ctx), k.sweep(ctx), k.order(ctx), k.warn(ctx, longTransaction)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(k.forget(ctx), k.sweep(ctx), k.order(ctx), k.warn(ctx, longTransaction)); err != nil && ctx.Err() == nil {
 			k.log.Warn("housekeeping failed", "error", err)
 		}
 		select {
@@ -57,8 +55,8 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// bury removes old dead letters.
-func (k *keeper) bury(ctx context.Context) error {
+// forget removes old dead letters.
+func (k *keeper) forget(ctx context.Context) error {
 	if k.keep < 0 {
 		return nil
 	}

@@ -243,14 +243,14 @@ func (l *Listener) open(ctx context.Context, channels []string) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids, err := l.subscribe(ctx, subs)
+	r := &run{routes: map[string][]*worker{}, gates: newGates(l.config.Schema), store: newStore(l.config.Schema), stop: make(chan struct{})}
+	ids, err := l.subscribe(ctx, r.store, subs)
 	if err == nil && len(ids) > 0 {
-		err = l.orphans(ctx)
+		err = l.orphans(ctx, r.store)
 	}
 	if err != nil {
 		return nil, err
 	}
-	r := &run{routes: map[string][]*worker{}, gates: newGates(l.config.Schema), store: newStore(l.config.Schema), stop: make(chan struct{})}
 	r.schedule = newSchedule(r.store, l.config.DB, l.config.Logger)
 	payloads := newPayloads(l.config.Pool, l.config.Schema)
 	var problems []error
@@ -317,7 +317,7 @@ func (l *Listener) bind(channels []string) ([]bound, error) {
 
 // subscribe records the durable subscriptions, and returns their numbers by
 // their names.
-func (l *Listener) subscribe(ctx context.Context, subs []bound) (map[string]int32, error) {
+func (l *Listener) subscribe(ctx context.Context, s *store, subs []bound) (map[string]int32, error) {
 	var records []triggers.Subscription
 	for _, b := range subs {
 		if !b.broadcast {
@@ -331,16 +331,16 @@ func (l *Listener) subscribe(ctx context.Context, subs []bound) (map[string]int3
 	if err := in.Subscribe(ctx, l.config.DB, records); err != nil {
 		return nil, err
 	}
-	return subscriptionIDs(ctx, l.config.Pool, l.config.Schema)
+	return s.subscriptionIDs(ctx, l.config.Pool)
 }
 
 // orphans warns of events that wait for what nothing declares.
-func (l *Listener) orphans(ctx context.Context) error {
+func (l *Listener) orphans(ctx context.Context, s *store) error {
 	declared := map[string]bool{}
-	for _, s := range l.config.Registry.Subscriptions() {
-		declared[s.name] = !s.broadcast
+	for _, sub := range l.config.Registry.Subscriptions() {
+		declared[sub.name] = !sub.broadcast
 	}
-	names, err := waiting(ctx, l.config.Pool, l.config.Schema)
+	names, err := s.waiting(ctx, l.config.Pool)
 	if err != nil {
 		return err
 	}

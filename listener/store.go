@@ -312,8 +312,8 @@ func definite(err error) bool {
 }
 
 // subscriptionIDs returns the subscriptions' numbers by their names.
-func subscriptionIDs(ctx context.Context, pool gorm.ConnPool, schema string) (map[string]int32, error) {
-	rows, err := pool.QueryContext(ctx, "SELECT name, id FROM "+pgx.Identifier{schema, "subscription"}.Sanitize())
+func (s *store) subscriptionIDs(ctx context.Context, pool gorm.ConnPool) (map[string]int32, error) {
+	rows, err := pool.QueryContext(ctx, "SELECT name, id FROM "+s.subscription)
 	if err != nil {
 		return nil, fmt.Errorf("read the subscriptions: %w", err)
 	}
@@ -331,10 +331,9 @@ func subscriptionIDs(ctx context.Context, pool gorm.ConnPool, schema string) (ma
 }
 
 // waiting returns the names of the subscriptions that have ready events.
-func waiting(ctx context.Context, pool gorm.ConnPool, schema string) ([]string, error) {
+func (s *store) waiting(ctx context.Context, pool gorm.ConnPool) ([]string, error) {
 	rows, err := pool.QueryContext(ctx, fmt.Sprintf(`SELECT s.name FROM %s AS s
-CROSS JOIN LATERAL (SELECT FROM %s AS e WHERE e.subscription_id = s.id AND e.run_at IS NULL ORDER BY e.id LIMIT 1) AS first ORDER BY s.name`,
-		pgx.Identifier{schema, "subscription"}.Sanitize(), pgx.Identifier{schema, "event"}.Sanitize()))
+CROSS JOIN LATERAL (SELECT FROM %s AS e WHERE e.subscription_id = s.id AND e.run_at IS NULL ORDER BY e.id LIMIT 1) AS first ORDER BY s.name`, s.subscription, s.event))
 	if err != nil {
 		return nil, fmt.Errorf("look for events: %w", err)
 	}

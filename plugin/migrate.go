@@ -8,6 +8,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/gorm-pubsub/pubsub/internal/plain"
 	"github.com/gorm-pubsub/pubsub/listener"
 	"github.com/gorm-pubsub/pubsub/triggers"
 )
@@ -99,7 +100,7 @@ func (p *Plugin) PruneSubscriptions(ctx context.Context) ([]listener.Status, err
 	for i, s := range subs {
 		names[i] = s.Name
 	}
-	pruned, err := listener.NewQueue(plainPool(db), p.installer.Schema).Prune(ctx, names)
+	pruned, err := listener.NewQueue(plain.Pool(db), p.installer.Schema).Prune(ctx, names)
 	if err != nil || len(pruned) == 0 {
 		return pruned, err
 	}

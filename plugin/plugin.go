@@ -14,6 +14,7 @@ import (
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
+	"github.com/gorm-pubsub/pubsub/internal/plain"
 	"github.com/gorm-pubsub/pubsub/listener"
 	"github.com/gorm-pubsub/pubsub/triggers"
 )
@@ -97,7 +98,7 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	}
 	p.db = db
 	p.listener = listener.New(listener.Config{
-		DB: db, Pool: plainPool(db), Registry: p.registry, Dial: p.dial, Logger: p.logger,
+		DB: db, Pool: plain.Pool(db), Registry: p.registry, Dial: p.dial, Logger: p.logger,
 		Schema: p.installer.Schema, Grace: p.grace, OnGap: p.onGap, PollOnly: p.pollOnly, KeepDead: p.keepDead,
 	})
 	return nil
@@ -125,14 +126,6 @@ func (p *Plugin) initializeAgain(db *gorm.DB) error {
 		}
 	}
 	return fmt.Errorf("%w: this plugin is in use by another *gorm.DB; make one with New for each", ErrTwoPlugins)
-}
-
-// plainPool returns db's connection pool without its statement cache.
-func plainPool(db *gorm.DB) gorm.ConnPool {
-	if prepared, ok := db.ConnPool.(*gorm.PreparedStmtDB); ok {
-		return prepared.ConnPool
-	}
-	return db.ConnPool
 }
 
 // declared returns the triggers and the subscriptions that the declarations ask
@@ -249,7 +242,7 @@ func (p *Plugin) Queue() (*listener.Queue, error) {
 	if p.db == nil {
 		return nil, ErrNotUsed
 	}
-	return listener.NewQueue(plainPool(p.db), p.installer.Schema), nil
+	return listener.NewQueue(plain.Pool(p.db), p.installer.Schema), nil
 }
 
 // Drain handles what waits in the durable queue, in the caller's goroutine, and

@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
+
+	"github.com/gorm-pubsub/pubsub/internal/plain"
 )
 
 // SQLSTATEs after which a table's lock is asked for again.
@@ -33,7 +35,7 @@ func (in Installer) locked(ctx context.Context, tx gorm.ConnPool, statement stri
 // had, so that running writers finish in between. In a transaction of the
 // caller's there is one attempt, since its failure ends that transaction.
 func (in Installer) retry(ctx context.Context, db *gorm.DB, f func(gorm.ConnPool) error) error {
-	_, running := pool(db).(gorm.TxCommitter)
+	_, running := plain.Pool(db).(gorm.TxCommitter)
 	for attempt := 1; ; attempt++ {
 		err := within(ctx, db, f)
 		if !waited(err) {

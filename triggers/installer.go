@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"github.com/gorm-pubsub/pubsub/internal/plain"
 )
 
 // DefaultSchema is the schema of our own tables and functions.
@@ -50,7 +52,7 @@ func (in Installer) lockTimeout() time.Duration {
 
 // Plan compares the definitions with the database. It changes nothing.
 func (in Installer) Plan(ctx context.Context, db *gorm.DB, defs []Definition) (Plan, error) {
-	return in.plan(ctx, pool(db), defs)
+	return in.plan(ctx, plain.Pool(db), defs)
 }
 
 func (in Installer) plan(ctx context.Context, p gorm.ConnPool, defs []Definition) (Plan, error) {
@@ -105,7 +107,7 @@ func (in Installer) Apply(ctx context.Context, db *gorm.DB, defs []Definition) (
 	if err != nil {
 		return Plan{}, err
 	}
-	if err := in.mayStore(ctx, pool(db), plan); err != nil {
+	if err := in.mayStore(ctx, plain.Pool(db), plan); err != nil {
 		return plan, err
 	}
 	for _, items := range byTable(plan.Todo()) {
@@ -212,7 +214,7 @@ func (in Installer) Verify(ctx context.Context, db *gorm.DB, defs []Definition, 
 	for _, item := range append(plan.in(Missing, Outdated, Disabled), plan.Strays()...) {
 		differences = append(differences, item.String())
 	}
-	todo, err := in.unsubscribed(ctx, pool(db), subs)
+	todo, err := in.unsubscribed(ctx, plain.Pool(db), subs)
 	if err != nil {
 		return err
 	}
@@ -256,7 +258,7 @@ func (in Installer) Prune(ctx context.Context, db *gorm.DB, defs []Definition) (
 // pruneFunctions drops our trigger functions that no trigger calls, which is
 // what a dropped table leaves.
 func (in Installer) pruneFunctions(ctx context.Context, db *gorm.DB) error {
-	if names, err := unusedFunctions(ctx, pool(db), in.schema()); err != nil || len(names) == 0 {
+	if names, err := unusedFunctions(ctx, plain.Pool(db), in.schema()); err != nil || len(names) == 0 {
 		return err
 	}
 	return within(ctx, db, func(tx gorm.ConnPool) error {

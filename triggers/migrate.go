@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"gorm.io/gorm"
+
+	"github.com/gorm-pubsub/pubsub/internal/plain"
 )
 
 //go:embed migrations/*.sql
@@ -44,7 +46,7 @@ func load(schema string) ([]migration, error) {
 			"$pubsub$", dollar(quoted),
 			"{{schema_literal}}", strings.ReplaceAll(quoted, "'", "''"),
 			"{{schema}}", quoted,
-			"{{wake_literal}}", literal(Wire(schema, Wake)),
+			"{{wake_literal}}", plain.Literal(Wire(schema, Wake)),
 			"{{gate}}", strconv.Itoa(Gate),
 			"{{order}}", strconv.Itoa(Order),
 		).Replace(string(text))})
@@ -63,7 +65,7 @@ func (in Installer) Migrate(ctx context.Context, db *gorm.DB) error {
 		return err
 	}
 	last := all[len(all)-1].version
-	current, err := in.version(ctx, pool(db))
+	current, err := in.version(ctx, plain.Pool(db))
 	if err != nil || current >= last {
 		return err
 	}
@@ -93,7 +95,7 @@ func (in Installer) Migrated(ctx context.Context, db *gorm.DB) error {
 	if err != nil {
 		return err
 	}
-	current, err := in.version(ctx, pool(db))
+	current, err := in.version(ctx, plain.Pool(db))
 	if err != nil {
 		return err
 	}
@@ -115,7 +117,7 @@ func (in Installer) migrate(ctx context.Context, tx gorm.ConnPool, m migration) 
 
 // script returns what a migration runs.
 func (in Installer) script(m migration) []string {
-	record := fmt.Sprintf("INSERT INTO %s (version, name) VALUES (%d, %s) ON CONFLICT DO NOTHING;", in.migrationTable(), m.version, literal(m.name))
+	record := fmt.Sprintf("INSERT INTO %s (version, name) VALUES (%d, %s) ON CONFLICT DO NOTHING;", in.migrationTable(), m.version, plain.Literal(m.name))
 	return []string{in.bootstrap(), m.sql, record}
 }
 
@@ -128,7 +130,7 @@ func (in Installer) SQL(ctx context.Context, db *gorm.DB, defs []Definition, sub
 	if err != nil {
 		return "", err
 	}
-	current, err := in.version(ctx, pool(db))
+	current, err := in.version(ctx, plain.Pool(db))
 	if err != nil {
 		return "", err
 	}
@@ -142,7 +144,7 @@ func (in Installer) SQL(ctx context.Context, db *gorm.DB, defs []Definition, sub
 			fmt.Fprintf(&b, "-- tables and functions of schema %s: %s\n%s\n\n", quote(in.schema()), m.name, strings.Join(in.script(m), "\n"))
 		}
 	}
-	todo, err := in.unsubscribed(ctx, pool(db), subs)
+	todo, err := in.unsubscribed(ctx, plain.Pool(db), subs)
 	if err != nil {
 		return "", err
 	}
@@ -169,7 +171,7 @@ CREATE TABLE IF NOT EXISTS %s (
   version integer PRIMARY KEY,
   name text NOT NULL,
   applied_at timestamptz NOT NULL DEFAULT pg_catalog.now()
-);`, literal(quote(in.schema())), quote(in.schema()), in.migrationTable())
+);`, plain.Literal(quote(in.schema())), quote(in.schema()), in.migrationTable())
 }
 
 func (in Installer) migrationTable() string { return quote(in.schema(), "migration") }

@@ -9,27 +9,13 @@ import (
 	"fmt"
 
 	"gorm.io/gorm"
-)
 
-// pool returns what runs plain SQL for db: its transaction, or its connection
-// pool. Prepared statements are left out: our SQL is run once.
-func pool(db *gorm.DB) gorm.ConnPool {
-	p := db.Statement.ConnPool
-	for {
-		switch wrapped := p.(type) {
-		case *gorm.PreparedStmtDB:
-			p = wrapped.ConnPool
-		case *gorm.PreparedStmtTX:
-			p = wrapped.Tx
-		default:
-			return p
-		}
-	}
-}
+	"github.com/gorm-pubsub/pubsub/internal/plain"
+)
 
 // within runs f in a transaction: db's own when it has one, a new one else.
 func within(ctx context.Context, db *gorm.DB, f func(gorm.ConnPool) error) (err error) {
-	p := pool(db)
+	p := plain.Pool(db)
 	if _, running := p.(gorm.TxCommitter); running {
 		return f(p)
 	}

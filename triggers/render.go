@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/gorm-pubsub/pubsub/internal/plain"
 )
 
 // pin is a setting of a function, as it is written and as the catalog has it.
@@ -151,17 +153,17 @@ func (tr trigger) store(b *script, schema string) {
 		b.line(2, "%s;", strings.Join(tr.insert(schema, filter, tr.key(), "NULL"), "\n      "))
 		b.line(1, "EXCEPTION WHEN OTHERS THEN")
 		b.line(2, "pubsub_state := SQLSTATE;")
-		b.line(2, "RAISE WARNING '%s%%', %s, SQLERRM", told, literal(tr.def.Channel))
+		b.line(2, "RAISE WARNING '%s%%', %s, SQLERRM", told, plain.Literal(tr.def.Channel))
 		b.line(3, "USING HINT = '%s';", hint)
 		b.line(2, "BEGIN")
 		b.line(3, "%s;", strings.Join(tr.insert(schema, "", shared, problem), "\n        "))
 		b.line(2, "EXCEPTION WHEN OTHERS THEN")
-		b.line(3, "RAISE WARNING 'events of channel %% were lost: %%', %s, SQLERRM;", literal(tr.def.Channel))
+		b.line(3, "RAISE WARNING 'events of channel %% were lost: %%', %s, SQLERRM;", plain.Literal(tr.def.Channel))
 		b.line(2, "END;")
 		b.line(1, "END;")
 	}
 	b.line(1, "IF FOUND AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(%d, %d) THEN", Gate, GateKey(schema, tr.def.Channel))
-	b.line(2, "size := %s(%s);", quote(schema, "wake"), literal(tr.def.Channel))
+	b.line(2, "size := %s(%s);", quote(schema, "wake"), plain.Literal(tr.def.Channel))
 	b.line(1, "END IF;")
 }
 
@@ -175,13 +177,13 @@ func (tr trigger) insert(schema, filter, key, problem string) []string {
 	} else {
 		from = append(from, "CROSS JOIN "+subscriptions)
 	}
-	condition := "WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) " + literal(tr.def.Channel) + " AND NOT pubsub_subscription.broadcast"
+	condition := "WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) " + plain.Literal(tr.def.Channel) + " AND NOT pubsub_subscription.broadcast"
 	if where != "" {
 		condition += " AND (" + where + ")"
 	}
 	q := []string{
 		"INSERT INTO " + quote(schema, "event") + " (subscription_id, op, payload, context, key, error)",
-		fmt.Sprintf("SELECT pubsub_subscription.id, %s, %s,", literal(tr.op.String()), payload),
+		fmt.Sprintf("SELECT pubsub_subscription.id, %s, %s,", plain.Literal(tr.op.String()), payload),
 		fmt.Sprintf("  CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, %s, %s", key, problem),
 	}
 	return append(append(q, from...), condition)
@@ -279,7 +281,7 @@ func (tr trigger) private(name string) string {
 func (tr trigger) broadcast(b *script, schema string) {
 	send := func(items string) string {
 		return fmt.Sprintf("size := %s(%s, %s || %s || ']');",
-			quote(schema, "send"), literal(tr.wire), literal(`"op":"`+tr.op.String()+`","rows":[`), items)
+			quote(schema, "send"), plain.Literal(tr.wire), plain.Literal(`"op":"`+tr.op.String()+`","rows":[`), items)
 	}
 	if tr.def.Durable {
 		b.line(1, "size := 0;")
@@ -324,11 +326,11 @@ func (tr trigger) broadcast(b *script, schema string) {
 	// The writer, whose rows they are, is told the error's text. The listeners'
 	// logs are not: it may quote a value.
 	b.line(1, "EXCEPTION WHEN OTHERS THEN")
-	b.line(2, "RAISE WARNING 'an event of channel %% was lost: %%', %s, SQLERRM", literal(tr.def.Channel))
+	b.line(2, "RAISE WARNING 'an event of channel %% was lost: %%', %s, SQLERRM", plain.Literal(tr.def.Channel))
 	b.line(3, "USING HINT = 'The write itself succeeded. After a change of the table run Migrate again.';")
 	b.line(2, "BEGIN")
-	b.line(3, "size := %s(%s, %s || to_json(SQLSTATE));", quote(schema, "send"), literal(tr.wire),
-		literal(`"op":"`+tr.op.String()+`","lost":`))
+	b.line(3, "size := %s(%s, %s || to_json(SQLSTATE));", quote(schema, "send"), plain.Literal(tr.wire),
+		plain.Literal(`"op":"`+tr.op.String()+`","lost":`))
 	b.line(2, "EXCEPTION WHEN OTHERS THEN")
 	b.line(3, "NULL; -- the warning has said it")
 	b.line(2, "END;")
@@ -443,7 +445,7 @@ func (tr trigger) statements(schema string) []string {
 	// Whoever could attach the function to a table of their own would have the
 	// casts of their types run with its owner's rights.
 	revoke := fmt.Sprintf("REVOKE ALL ON FUNCTION %s() FROM PUBLIC", quote(schema, tr.function))
-	comment := fmt.Sprintf("COMMENT ON TRIGGER %s ON %s IS %s", quote(tr.name), tr.table.quoted(), literal(tr.comment(f.String()+t.String())))
+	comment := fmt.Sprintf("COMMENT ON TRIGGER %s ON %s IS %s", quote(tr.name), tr.table.quoted(), plain.Literal(tr.comment(f.String()+t.String())))
 	return []string{f.String(), revoke, t.String(), comment}
 }
 
@@ -458,15 +460,6 @@ func (tr trigger) comment(script string) string {
 
 // wantComment returns the comment that the trigger must have.
 func (tr trigger) wantComment() string { return tr.comment(tr.create[0] + tr.create[2]) }
-
-// literal quotes text as an SQL string, whatever standard_conforming_strings.
-func literal(text string) string {
-	quoted := "'" + strings.ReplaceAll(text, "'", "''") + "'"
-	if strings.Contains(text, `\`) {
-		return "E" + strings.ReplaceAll(quoted, `\`, `\\`)
-	}
-	return quoted
-}
 
 // dollar returns a dollar quote that the text doesn't contain.
 func dollar(text string) string {

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"gorm.io/gorm"
+
+	"github.com/gorm-pubsub/pubsub/internal/plain"
 )
 
 // Subscription is a function that is declared on a channel, as the database
@@ -27,12 +29,12 @@ type Subscription struct {
 // Subscribe brings the subscriptions in the database up to date. What is
 // otherwise there is left alone. It writes nothing when nothing is to do.
 func (in Installer) Subscribe(ctx context.Context, db *gorm.DB, subs []Subscription) error {
-	todo, err := in.unsubscribed(ctx, pool(db), subs)
+	todo, err := in.unsubscribed(ctx, plain.Pool(db), subs)
 	if err != nil || len(todo) == 0 {
 		return err
 	}
 	for _, statement := range in.subscribe(todo) {
-		if _, err := pool(db).ExecContext(ctx, statement); err != nil {
+		if _, err := plain.Pool(db).ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("record the subscriptions: %w", err)
 		}
 	}
@@ -88,7 +90,7 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AN
 func (in Installer) subscribe(subs []Subscription) []string {
 	values, ordered := make([]string, len(subs)), false
 	for i, s := range subs {
-		values[i] = fmt.Sprintf("(%s, %s, %t, %t)", literal(s.Name), literal(s.Channel), s.Broadcast, s.Ordered)
+		values[i] = fmt.Sprintf("(%s, %s, %t, %t)", plain.Literal(s.Name), plain.Literal(s.Channel), s.Broadcast, s.Ordered)
 		ordered = ordered || s.Ordered
 	}
 	statements := []string{fmt.Sprintf(`INSERT INTO %s (name, channel, broadcast, ordered) VALUES

@@ -363,7 +363,7 @@ func TestQueueKeepsDeadLetters(t *testing.T) {
 			comesTrue(t, func() bool { return left(t, db, "dead_event") == c.left }, "old ones go")
 			create(t, db, "goes on")
 			require.Equal(t, "goes on", in.next(t))
-			require.EqualValues(t, c.left, left(t, db, "dead_event"))
+			require.Equal(t, c.left, left(t, db, "dead_event"))
 		})
 	}
 }

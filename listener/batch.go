@@ -170,6 +170,20 @@ func (c *consumer) oneByOne(ctx context.Context, events []event) error {
 	return nil
 }
 
+// take claims one event in a new transaction, and none when it is gone or its turn
+// hasn't come.
+func (c *consumer) take(ctx context.Context, id int64) (*gorm.DB, []event, error) {
+	tx, err := c.begin(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	events, err := c.store.claimOne(ctx, plain.Pool(tx), c, id)
+	if err != nil || len(events) == 0 {
+		tx.Rollback()
+	}
+	return tx, events, err
+}
+
 // savepoint is what the transaction of a single event goes back to.
 const savepoint = "pubsub_event"
 
@@ -177,15 +191,11 @@ const savepoint = "pubsub_event"
 // and decides in the same transaction what becomes of the event, which nobody
 // else can take in between.
 func (c *consumer) single(ctx context.Context, id int64) error {
-	tx, err := c.begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	events, err := c.store.claimOne(ctx, plain.Pool(tx), c, id)
+	tx, events, err := c.take(ctx, id)
 	if err != nil || len(events) == 0 {
 		return err
 	}
+	defer tx.Rollback()
 	// Not by GORM's SavePoint and RollbackTo, which don't tell when they fail.
 	if _, err := plain.Pool(tx).ExecContext(ctx, "SAVEPOINT "+savepoint); err != nil {
 		return err
@@ -217,15 +227,11 @@ func (c *consumer) single(ctx context.Context, id int64) error {
 
 // record records a failed attempt in a transaction of its own.
 func (c *consumer) record(ctx context.Context, id int64, cause error) error {
-	tx, err := c.begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	events, err := c.store.claimOne(ctx, plain.Pool(tx), c, id)
+	tx, events, err := c.take(ctx, id)
 	if err != nil || len(events) == 0 {
 		return err
 	}
+	defer tx.Rollback()
 	return c.decide(ctx, tx, events[0], cause)
 }
 

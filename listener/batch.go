@@ -55,22 +55,51 @@ type transaction struct {
 // claimTransaction claims events in a new transaction.
 func (c *consumer) claimTransaction(ctx context.Context) (b batch, more bool, err error) {
 	asked, from := c.pace.next(), c.mark.from(time.Now())
-	tx, err := c.begin(ctx)
-	if err != nil {
-		return nil, false, err
-	}
-	start := time.Now()
-	events, err := c.store.claim(ctx, plain.Pool(tx), c, from, asked)
-	if err != nil {
+	rows := max(1, asked/max(1, int(c.density.Load())))
+	for {
+		tx, err := c.begin(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		start := time.Now()
+		stored, err := c.store.claim(ctx, plain.Pool(tx), c, from, rows)
+		if err != nil {
+			tx.Rollback()
+			return nil, false, err
+		}
+		events, broken := expand(stored)
+		if len(broken) == 0 && len(events) <= excess*asked {
+			if len(events) > 0 {
+				c.density.Store(int32(len(events) / len(stored))) //nolint:gosec // a packet has few
+				b = &transaction{consumer: c, tx: tx, events: events, asked: asked}
+			} else {
+				tx.Rollback()
+			}
+			return b, c.claimed(from, events, len(stored) >= rows, time.Since(start)), nil
+		}
 		tx.Rollback()
-		return nil, false, err
+		switch {
+		case len(broken) > 0:
+			err = c.unpack(ctx, broken...)
+		case rows > 1:
+			rows = max(1, len(stored)*asked/len(events))
+		default:
+			err = c.unpack(ctx, stored[0].id)
+		}
+		if err != nil {
+			return nil, false, err
+		}
 	}
-	more = c.claimed(from, events, asked, time.Since(start))
-	if len(events) == 0 {
-		tx.Rollback()
-		return nil, more, nil
-	}
-	return &transaction{consumer: c, tx: tx, events: events, asked: asked}, more, nil
+}
+
+// excess is how many times as many events as were asked for may be claimed, since
+// they are packed. What is more is left to others: a function that takes its time
+// shouldn't hold up those that come with its event.
+const excess = 2
+
+// unpack replaces packets by their events.
+func (c *consumer) unpack(ctx context.Context, packets ...int64) error {
+	return c.alone(ctx, func(tx gorm.ConnPool) error { return c.store.unpack(ctx, tx, c, packets) })
 }
 
 func (t *transaction) size() int { return len(t.events) }
@@ -80,10 +109,13 @@ func (t *transaction) size() int { return len(t.events) }
 func (t *transaction) handle(ctx context.Context) error {
 	defer t.tx.Rollback() // after a commit it does nothing
 	start := time.Now()
-	result := t.call(ctx, t.tx, plain.Pool(t.tx), t.events, func() bool { return time.Since(start) < target && !t.stopping() })
+	// A batch has a limit, but for packets; what is more goes back.
+	n := min(len(t.events), t.pace.limit)
+	result := t.call(ctx, t.tx, plain.Pool(t.tx), t.events[:n], func() bool { return time.Since(start) < target && !t.stopping() })
 	err := result.err
 	if err == nil {
-		t.pace.took(result.handled, min(t.asked, len(t.events)), time.Since(start))
+		t.pace.took(result.handled, min(t.asked, n), time.Since(start))
+		result.left = append(result.left, t.events[n:]...)
 		if err = t.settle(ctx, t.tx, result); err == nil {
 			err = t.tx.Commit().Error
 		}
@@ -103,10 +135,11 @@ func (t *transaction) handle(ctx context.Context) error {
 	t.pace.failed()
 	defer t.lookAgain()
 	if e := result.culprit; e != nil && t.guilty(e, result) {
-		if err := t.record(ctx, e.id, result.err); err != nil {
+		id := e.id // deleting moves what e points at
+		if err := t.record(ctx, *e, result.err); err != nil {
 			return err
 		}
-		t.events = slices.DeleteFunc(t.events, func(o event) bool { return o.id == e.id })
+		t.events = slices.DeleteFunc(t.events, func(o event) bool { return o.id == id })
 	}
 	return t.oneByOne(ctx, t.events)
 }
@@ -163,7 +196,7 @@ func (c *consumer) oneByOne(ctx context.Context, events []event) error {
 		if c.stopping() || ctx.Err() != nil {
 			return nil
 		}
-		if err := c.single(ctx, e.id); err != nil {
+		if err := c.single(ctx, e); err != nil {
 			return err
 		}
 	}
@@ -172,12 +205,16 @@ func (c *consumer) oneByOne(ctx context.Context, events []event) error {
 
 // take claims one event in a new transaction, and none when it is gone or its turn
 // hasn't come.
-func (c *consumer) take(ctx context.Context, id int64) (*gorm.DB, []event, error) {
-	tx, err := c.begin(ctx)
-	if err != nil {
+func (c *consumer) take(ctx context.Context, e event) (tx *gorm.DB, events []event, err error) {
+	if tx, err = c.begin(ctx); err != nil {
 		return nil, nil, err
 	}
-	events, err := c.store.claimOne(ctx, plain.Pool(tx), c, id)
+	if e.packet != 0 {
+		err = c.store.unpack(ctx, plain.Pool(tx), c, []int64{e.packet})
+	}
+	if err == nil {
+		events, err = c.store.claimOne(ctx, plain.Pool(tx), c, e.id)
+	}
 	if err != nil || len(events) == 0 {
 		tx.Rollback()
 	}
@@ -190,8 +227,8 @@ const savepoint = "pubsub_event"
 // single claims and handles one event. A failure undoes what the function did,
 // and decides in the same transaction what becomes of the event, which nobody
 // else can take in between.
-func (c *consumer) single(ctx context.Context, id int64) error {
-	tx, events, err := c.take(ctx, id)
+func (c *consumer) single(ctx context.Context, e event) error {
+	tx, events, err := c.take(ctx, e)
 	if err != nil || len(events) == 0 {
 		return err
 	}
@@ -216,18 +253,18 @@ func (c *consumer) single(ctx context.Context, id int64) error {
 			return fmt.Errorf("commit: %w", err)
 		}
 		tx.Rollback()
-		return c.record(ctx, id, fmt.Errorf("the function returned nil, but its transaction can't be committed: %w", err))
+		return c.record(ctx, e, fmt.Errorf("the function returned nil, but its transaction can't be committed: %w", err))
 	}
 	if _, err := plain.Pool(tx).ExecContext(ctx, "ROLLBACK TO SAVEPOINT "+savepoint); err != nil {
 		tx.Rollback() // the session is gone, or the function has ended the transaction
-		return c.record(ctx, id, t.err)
+		return c.record(ctx, e, t.err)
 	}
 	return c.decide(ctx, tx, events[0], t.err)
 }
 
 // record records a failed attempt in a transaction of its own.
-func (c *consumer) record(ctx context.Context, id int64, cause error) error {
-	tx, events, err := c.take(ctx, id)
+func (c *consumer) record(ctx context.Context, e event, cause error) error {
+	tx, events, err := c.take(ctx, e)
 	if err != nil || len(events) == 0 {
 		return err
 	}

@@ -28,6 +28,7 @@ type consumer struct {
 	log        *slog.Logger
 
 	pace    *pace
+	density atomic.Int32 // how many events a row of the table stood for, last
 	mark    mark
 	watches chan *watch     // the one watch, when nobody has it
 	again   atomic.Bool     // the watch is to look at once
@@ -214,7 +215,7 @@ func (c *consumer) start(ctx context.Context, group func(func())) {
 		c.quitters.events = nil
 		c.quitters.Unlock()
 		for _, e := range events {
-			if err := c.record(ctx, e.id, errGoexit); err != nil {
+			if err := c.record(ctx, e, errGoexit); err != nil {
 				c.log.Warn("a failed attempt could not be recorded", "event_id", e.id, "error", err)
 			}
 		}
@@ -278,8 +279,8 @@ func (c *consumer) claim(ctx context.Context) (b batch, more bool, err error) {
 }
 
 // claimed learns what a claim has found, and returns whether there may be more.
-func (c *consumer) claimed(from int64, events []event, asked int, cost time.Duration) (more bool) {
-	full, last := len(events) >= asked, int64(0)
+func (c *consumer) claimed(from int64, events []event, full bool, cost time.Duration) (more bool) {
+	last := int64(0)
 	if n := len(events); n > 0 {
 		last = events[n-1].id
 		if c.sub.ordered { // the mark is a key

@@ -46,7 +46,7 @@ func (q *Queue) Status(ctx context.Context) ([]Status, error) {
 SELECT s.name, s.channel, s.broadcast, s.ordered, s.paused_at,
   COALESCE(e.ready, 0), COALESCE(e.scheduled, 0), (SELECT count(*) FROM %[2]s AS d WHERE d.subscription = s.name), e.oldest
 FROM %[3]s AS s LEFT JOIN (
-  SELECT subscription_id, count(*) FILTER (WHERE run_at IS NULL) AS ready, count(run_at) AS scheduled,
+  SELECT subscription_id, sum(COALESCE(packed, 1)) FILTER (WHERE run_at IS NULL) AS ready, count(run_at) AS scheduled,
     min(created_at) FILTER (WHERE run_at IS NULL) AS oldest
   FROM %[1]s GROUP BY subscription_id) AS e ON e.subscription_id = s.id
 ORDER BY s.name`, q.event, q.dead, q.subscription))
@@ -191,8 +191,9 @@ type StoredEvent struct {
 // when its name is empty, in the order in which they were stored.
 func (q *Queue) Events(ctx context.Context, subscription string, limit int) ([]StoredEvent, error) {
 	return stored(q.pool.QueryContext(ctx, fmt.Sprintf(`
-SELECT e.id, s.name, s.channel, COALESCE(e.op, ''), e.payload::text, COALESCE(e.context, ''), e.attempt, e.created_at, e.run_at, COALESCE(e.error, ''), '', NULL::timestamptz
-FROM %s AS e JOIN %s AS s ON s.id = e.subscription_id WHERE $1 IN ('', s.name) ORDER BY e.id LIMIT $2`, q.event, q.subscription), subscription, limit))
+SELECT m.member_id, s.name, s.channel, COALESCE(e.op, ''), m.member::text, COALESCE(e.context, ''), e.attempt, e.created_at, e.run_at, COALESCE(e.error, ''), '', NULL::timestamptz
+FROM %s AS e JOIN %s AS s ON s.id = e.subscription_id CROSS JOIN LATERAL %s(e.id, e.packed, e.payload) AS m
+WHERE $1 IN ('', s.name) ORDER BY m.member_id LIMIT $2`, q.event, q.subscription, q.members), subscription, limit))
 }
 
 // Dead returns up to limit dead letters of the subscription, or of all when its

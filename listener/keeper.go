@@ -81,8 +81,9 @@ func (k *keeper) sweep(ctx context.Context) error {
   RETURNING *
 )
 INSERT INTO %[3]s (id, subscription, channel, op, payload, context, key, attempt, error, created_at)
-SELECT id, 'removed ' || subscription_id, '', op, payload, context, key, attempt, 'the subscription was removed while a transaction stored this', created_at FROM gone`,
-		k.event, k.subscription, k.dead))
+SELECT m.member_id, 'removed ' || g.subscription_id, '', g.op, m.member, g.context, g.key, g.attempt, 'the subscription was removed while a transaction stored this', g.created_at
+FROM gone AS g CROSS JOIN LATERAL %[4]s(g.id, g.packed, g.payload) AS m`,
+		k.event, k.subscription, k.dead, k.members))
 	if err != nil {
 		return fmt.Errorf("set aside what subscriptions have left: %w", err)
 	}
@@ -95,8 +96,10 @@ func (k *keeper) order(ctx context.Context) error {
 	if !k.ordered {
 		return nil
 	}
-	if _, err := k.pool.ExecContext(ctx, triggers.GiveKeys(k.schema)); err != nil {
-		return fmt.Errorf("give keys to events: %w", err)
+	for _, statement := range triggers.GiveKeys(k.schema) {
+		if _, err := k.pool.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("give keys to events: %w", err)
+		}
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ func (c *consumer) claimLease(ctx context.Context) (b batch, more bool, err erro
 	if l.pending, err = c.store.lease(ctx, c, from, asked, l.number); err != nil {
 		return nil, false, err
 	}
-	if more = c.claimed(from, l.pending, asked, time.Since(start)); len(l.pending) == 0 {
+	if more = c.claimed(from, l.pending, len(l.pending) >= asked, time.Since(start)); len(l.pending) == 0 {
 		return nil, more, nil
 	}
 	return l, more, nil

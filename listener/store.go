@@ -26,8 +26,8 @@ type store struct {
 	single, singleOrdered                          string
 	putBack, bury                                  string
 	release, extend, complete, retry, buryLeased   string
-	wakeCall                                       string
-	event, dead, subscription                      string
+	wakeCall, unpackCall                           string
+	event, dead, subscription, members             string
 }
 
 // event is a claimed event.
@@ -39,26 +39,29 @@ type event struct {
 	context  string
 	key      sql.NullInt64
 	problem  string // why the trigger could not do its work
+	packed   int    // of a packet, how many events it stands for
+	packet   int64  // of an event out of a packet, the packet's number
 }
 
-const eventColumns = "id, attempt, created_at, COALESCE(op, ''), payload::text, COALESCE(context, ''), key, CASE WHEN attempt = 0 THEN COALESCE(error, '') ELSE '' END"
+const eventColumns = "id, attempt, created_at, COALESCE(op, ''), payload::text, COALESCE(context, ''), key, CASE WHEN attempt = 0 THEN COALESCE(error, '') ELSE '' END, packed"
 
 func newStore(schema string) *store {
 	name := func(object string) string { return pgx.Identifier{schema, object}.Sanitize() }
-	s := &store{event: name("event"), dead: name("dead_event"), subscription: name("subscription")}
+	s := &store{event: name("event"), dead: name("dead_event"), subscription: name("subscription"), members: name("members")}
 	s.claimCall = "SELECT * FROM " + name("claim") + "($1, $2, $3)"
 	s.orderedCall = "SELECT * FROM " + name("claim_ordered") + "($1, $2, $3)"
 	s.leaseCall = "SELECT * FROM " + name("lease") + "($1, $2, $3, $4, $5::double precision * interval '1 second', $6)"
 	s.promoteCall = "SELECT " + name("promote") + "($1)"
 	s.wakeCall = "SELECT " + name("wake") + "($1)"
+	s.unpackCall = "SELECT " + name("unpack") + "($1, $2::text::bigint[])"
 	single := `DELETE FROM %[1]s AS e WHERE e.ctid = ANY (ARRAY(
-  SELECT c.ctid FROM %[1]s AS c WHERE c.subscription_id = $1 AND c.id = $2 AND c.run_at IS NULL%[2]s
+  SELECT c.ctid FROM %[1]s AS c WHERE c.subscription_id = $1 AND c.id = $2 AND c.run_at IS NULL AND c.packed IS NULL%[2]s
   FOR UPDATE SKIP LOCKED)) RETURNING ` + eventColumns
 	s.single = fmt.Sprintf(single, s.event, "")
 	s.singleOrdered = fmt.Sprintf(single, s.event, fmt.Sprintf(`
     AND NOT EXISTS (SELECT FROM %s AS b WHERE b.subscription_id = $1 AND b.key = c.key AND b.id < c.id)
     AND (c.key <> 0 OR pg_catalog.pg_try_advisory_xact_lock(%d, $1))`, s.event, triggers.Order))
-	s.putBack = `INSERT INTO ` + s.event + ` (id, subscription_id, attempt, created_at, run_at, op, payload, context, key, error)
+	s.putBack = `INSERT INTO ` + s.event + ` (id, subscription_id, attempt, created_at, run_at, op, payload, context, key, error, packed)
 OVERRIDING SYSTEM VALUE VALUES `
 	s.bury = `INSERT INTO ` + s.dead + ` (id, subscription, channel, op, payload, context, key, attempt, error, stack, created_at)
 SELECT $1::bigint, name, channel, NULLIF($3, ''), $4::json, NULLIF($5, ''), $6::bigint, $7::integer, $8::text, NULLIF($9, ''), $10::timestamptz FROM ` + s.subscription + ` WHERE id = $2
@@ -76,7 +79,7 @@ ON CONFLICT (id) DO UPDATE SET error = excluded.error RETURNING id`
 	return s
 }
 
-// claim takes up to most events that come after an id, in their order.
+// claim takes up to most events or packets that come after an id, in their order.
 func (s *store) claim(ctx context.Context, tx gorm.ConnPool, c *consumer, after int64, most int) ([]event, error) {
 	call := s.claimCall
 	if c.sub.ordered {
@@ -85,7 +88,16 @@ func (s *store) claim(ctx context.Context, tx gorm.ConnPool, c *consumer, after 
 	return collect(tx.QueryContext(ctx, call, c.id, after, most))
 }
 
-// claimOne takes one event, unless it is gone or its turn hasn't come.
+// unpack replaces packets by their events, for who handles these one by one.
+func (s *store) unpack(ctx context.Context, tx gorm.ConnPool, c *consumer, packets []int64) error {
+	if _, err := tx.ExecContext(ctx, s.unpackCall, c.id, array(packets)); err != nil {
+		return fmt.Errorf("unpack events: %w", err)
+	}
+	return nil
+}
+
+// claimOne takes one event that stands alone, unless it is gone or its turn hasn't
+// come.
 func (s *store) claimOne(ctx context.Context, tx gorm.ConnPool, c *consumer, id int64) ([]event, error) {
 	query := s.single
 	if c.sub.ordered {
@@ -110,11 +122,13 @@ func collect(rows *sql.Rows, err error) ([]event, error) {
 	defer func() { _ = rows.Close() }()
 	var events []event
 	for rows.Next() {
-		events = append(events, event{})
-		e := &events[len(events)-1]
-		if err := rows.Scan(&e.id, &e.failed, &e.at, &e.op, &e.data, &e.context, &e.key, &e.problem); err != nil {
+		var e event
+		var packed sql.NullInt32
+		if err := rows.Scan(&e.id, &e.failed, &e.at, &e.op, &e.data, &e.context, &e.key, &e.problem, &packed); err != nil {
 			return nil, fmt.Errorf("claim events: %w", err)
 		}
+		e.packed = int(packed.Int32)
+		events = append(events, e)
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, fmt.Errorf("claim events: %w", err)
@@ -146,24 +160,25 @@ func (e *event) trouble() error {
 
 // returns are events that go back into the queue, as they were.
 func (s *store) returns(ctx context.Context, tx gorm.ConnPool, c *consumer, events []event) error {
-	const columns = 9
+	const columns = 10
 	for len(events) > 0 {
-		n := min(len(events), 1000)
 		var b strings.Builder
 		b.WriteString(s.putBack)
-		args := make([]any, 0, n*columns)
-		for i, e := range events[:n] {
+		args := make([]any, 0, min(len(events), 1000)*columns)
+		for i := 0; i < 1000 && len(events) > 0; i++ {
 			if i > 0 {
 				b.WriteByte(',')
 			}
-			fmt.Fprintf(&b, "($%d::bigint,$%d::integer,$%d::integer,$%d::timestamptz,NULL,NULLIF($%d, ''),$%d::json,NULLIF($%d, ''),$%d::bigint,NULLIF($%d, ''))",
-				i*columns+1, i*columns+2, i*columns+3, i*columns+4, i*columns+5, i*columns+6, i*columns+7, i*columns+8, i*columns+9)
-			args = append(args, e.id, c.id, e.failed, e.at, e.op, e.data, e.context, e.key, e.problem)
+			n := i * columns
+			fmt.Fprintf(&b, "($%d::bigint,$%d::integer,$%d::integer,$%d::timestamptz,NULL,NULLIF($%d, ''),$%d::json,NULLIF($%d, ''),$%d::bigint,NULLIF($%d, ''),$%d::integer)",
+				n+1, n+2, n+3, n+4, n+5, n+6, n+7, n+8, n+9, n+10)
+			e, packed, rest := pack(events)
+			events = rest
+			args = append(args, e.id, c.id, e.failed, e.at, e.op, e.data, e.context, e.key, e.problem, packed)
 		}
 		if _, err := tx.ExecContext(ctx, b.String(), args...); err != nil {
 			return fmt.Errorf("put events back: %w", err)
 		}
-		events = events[n:]
 	}
 	return nil
 }
@@ -171,7 +186,7 @@ func (s *store) returns(ctx context.Context, tx gorm.ConnPool, c *consumer, even
 // again puts a claimed event back, to be tried after the pause.
 func (s *store) again(ctx context.Context, tx gorm.ConnPool, c *consumer, e event, pause time.Duration, cause error) error {
 	_, err := tx.ExecContext(ctx, s.putBack+`($1, $2, $3, $4, pg_catalog.clock_timestamp() + $5::double precision * interval '1 second',
-NULLIF($6, ''), $7::json, NULLIF($8, ''), $9, $10)`,
+NULLIF($6, ''), $7::json, NULLIF($8, ''), $9, $10, NULL)`,
 		e.id, c.id, e.failed+1, e.at, pause.Seconds(), e.op, e.data, e.context, e.key, text(fmt.Sprint(cause)))
 	if err != nil {
 		return fmt.Errorf("put an event back: %w", err)

@@ -127,7 +127,7 @@ func TestQueueBatchOfAll(t *testing.T) {
 			}, append(opts, hooks.In(r), hooks.Name("batch"), hooks.Batch(limit), quickly(2))...)
 			db, _ := taped(t, r, []any{&parcel{}, &receipt{}})
 			createMany(t, db, labels(rows, "x")...)
-			require.NoError(t, db.Exec("UPDATE pubsub.event SET payload = '7' WHERE payload->>'label' IN ('x0', 'x100', 'x222', 'x499')").Error)
+			spoil(t, db, "7", "x0", "x100", "x222", "x499")
 			pubsubtest.Listen(t, db)
 			drained(t, db)
 			requireReceipts(t, db, "x0", "x100", "x222", "x499", "x333")

@@ -339,7 +339,7 @@ func TestQueueUndecodable(t *testing.T) {
 			onDurableParcel(r, "d", func(context.Context, *gorm.DB, string) error { return nil }, quickly(3))
 			db, _ := taped(t, r, []any{&parcel{}, &receipt{}})
 			createMany(t, db, append(append(labels(20, "a"), "bad"), labels(20, "b")...)...)
-			require.NoError(t, db.Exec("UPDATE pubsub.event SET payload = ?::json WHERE payload->>'label' = 'bad'", payload).Error)
+			spoil(t, db, payload, "bad")
 			pubsubtest.Listen(t, db)
 			drained(t, db)
 			requireReceipts(t, db, "bad")

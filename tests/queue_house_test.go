@@ -101,6 +101,15 @@ func createMany(t *testing.T, db *gorm.DB, labels ...string) []parcel {
 	return rows
 }
 
+// spoil replaces the payload of the parcels' events that wait, packed or not.
+func spoil(t *testing.T, db *gorm.DB, payload string, labels ...string) {
+	t.Helper()
+	require.NoError(t, db.Exec(`UPDATE pubsub.event AS e SET payload = (
+		SELECT CASE WHEN e.packed IS NULL THEN min(m.member::text)::json ELSE json_agg(m.member ORDER BY m.id) END
+		FROM (SELECT member_id AS id, CASE WHEN member->>'label' IN ? THEN ?::json ELSE member END AS member
+			FROM pubsub.members(e.id, e.packed, e.payload)) AS m)`, labels, payload).Error)
+}
+
 func labels(n int, name string) []string {
 	all := make([]string, n)
 	for i := range all {

@@ -45,6 +45,10 @@ const Gate = 0x70756267
 // events share a key. The second half is the subscription's number.
 const Order = 0x7075626f
 
+// Numbers is how many numbers an event takes, and so how many rows a packet may
+// have.
+const Numbers = 64
+
 // GateKey returns the second half of the lock key of a channel.
 func GateKey(schema, channel string) int32 { return Hash32(Wire(schema, channel)) }
 

@@ -49,6 +49,7 @@ func load(schema string) ([]migration, error) {
 			"{{wake_literal}}", plain.Literal(Wire(schema, Wake)),
 			"{{gate}}", strconv.Itoa(Gate),
 			"{{order}}", strconv.Itoa(Order),
+			"{{numbers}}", strconv.Itoa(Numbers),
 		).Replace(string(text))})
 	}
 	return all, nil

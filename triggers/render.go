@@ -98,6 +98,9 @@ func (tr trigger) body(schema string) string {
 	if tr.def.Durable && (tr.filter() != "" || tr.def.Ordered) {
 		b.line(1, "pubsub_state text; -- a name that no column has")
 	}
+	if tr.packs() {
+		b.line(1, "pubsub_rows pg_catalog.int4;")
+	}
 	b.line(0, "BEGIN")
 	if tr.perRow && (tr.filter() != "" || tr.def.Durable && tr.def.Ordered) {
 		b.line(1, "-- columns %s", tr.table.shape())
@@ -137,7 +140,7 @@ func (b *script) line(indent int, format string, args ...any) {
 func (tr trigger) store(b *script, schema string) {
 	filter := tr.filter()
 	if filter == "" && tr.key() == "NULL" {
-		b.line(1, "%s;", strings.Join(tr.insert(schema, "", tr.key(), "NULL"), "\n    "))
+		tr.storeRows(b, schema, filter, 1)
 	} else {
 		problem, told := "NULL", "the key of channel % can not be read: "
 		hint := "The write itself succeeded, and its events wait. After a change of the table run Migrate again."
@@ -150,7 +153,7 @@ func (tr trigger) store(b *script, schema string) {
 			shared = sharedKey
 		}
 		b.line(1, "BEGIN")
-		b.line(2, "%s;", strings.Join(tr.insert(schema, filter, tr.key(), "NULL"), "\n      "))
+		tr.storeRows(b, schema, filter, 2)
 		b.line(1, "EXCEPTION WHEN OTHERS THEN")
 		b.line(2, "pubsub_state := SQLSTATE;")
 		b.line(2, "RAISE WARNING '%s%%', %s, SQLERRM", told, plain.Literal(tr.def.Channel))
@@ -167,6 +170,83 @@ func (tr trigger) store(b *script, schema string) {
 	b.line(1, "END IF;")
 }
 
+// A statement of more than few rows stores them in packets of about a page, and of
+// no more than Numbers rows: what an event costs beside its JSON is paid once for
+// a packet.
+const (
+	few  = 8
+	page = 7000 // bytes of JSON; with more a row may not fit the page
+)
+
+// packs reports whether the rows of large statements are stored in packets. Those
+// of an ordered channel have a key each.
+func (tr trigger) packs() bool { return tr.def.Durable && !tr.def.Ordered && (tr.oldRows || tr.newRows) }
+
+// storeRows renders the statements that store the events of the rows that pass.
+func (tr trigger) storeRows(b *script, schema, filter string, indent int) {
+	margin := "\n" + strings.Repeat("  ", indent+1)
+	single := strings.Join(tr.insert(schema, filter, tr.key(), "NULL"), margin)
+	if !tr.packs() {
+		b.line(indent, "%s;", single)
+		return
+	}
+	b.line(indent, "pubsub_rows := (%s);", tr.perPacket(schema))
+	b.line(indent, "IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN")
+	b.line(indent+1, "%s;", strings.Join(tr.insertPackets(schema, filter), margin+"  "))
+	b.line(indent, "ELSE")
+	b.line(indent+1, "%s;", strings.ReplaceAll(single, margin, margin+"  "))
+	b.line(indent, "END IF;")
+}
+
+// perPacket renders a query of how many rows a packet has, which is NULL when
+// there are few. It looks at one of the rows.
+func (tr trigger) perPacket(schema string) string {
+	row, side, times := "new.*", "new", 1
+	if tr.op == Delete {
+		row, side = "old.*", "old"
+	}
+	if tr.op == Update {
+		times = 2
+	}
+	return fmt.Sprintf("SELECT LEAST(%d, %d OPERATOR(pg_catalog./) pg_catalog.octet_length((%s)::pg_catalog.text)) FROM %s_rows AS %s OFFSET %d LIMIT 1",
+		Numbers, page/times, tr.single(schema, row), side, side, few)
+}
+
+// insertPackets renders the statement that stores the rows that pass in packets.
+// A row that fills a page is its own packet. The rows are in order as long as
+// there is memory for the groups; those of one statement have none in SQL.
+func (tr trigger) insertPackets(schema, filter string) []string {
+	from, where := tr.rows(filter)
+	packet := "(pubsub_row.position OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) pubsub_rows"
+	q := []string{
+		"INSERT INTO " + quote(schema, "event") + " (subscription_id, op, payload, context, packed)",
+		fmt.Sprintf("SELECT pubsub_subscription.id, %s, pubsub_packet.payload, %s, pubsub_packet.packed", plain.Literal(tr.op.String()), storedContext),
+		"FROM (",
+		"  SELECT " + packet + " AS number, pg_catalog.json_agg(pubsub_row.payload) AS payload, pg_catalog.count(*) AS packed FROM (",
+		"    SELECT " + tr.payload(schema) + " AS payload, pg_catalog.row_number() OVER () AS position",
+	}
+	for _, line := range from {
+		q = append(q, "    "+line)
+	}
+	if where != "" {
+		q = append(q, "    WHERE "+where)
+	}
+	return append(q,
+		"  ) AS pubsub_row",
+		fmt.Sprintf("  GROUP BY %s, CASE WHEN pg_catalog.pg_column_size(pubsub_row.payload) OPERATOR(pg_catalog.>) %d THEN pubsub_row.position END OFFSET 0", packet, page),
+		") AS pubsub_packet CROSS JOIN "+quote(schema, "subscription")+" AS pubsub_subscription",
+		"WHERE "+tr.subscribed(),
+		"ORDER BY pubsub_packet.number")
+}
+
+// subscribed renders the condition of the subscriptions that get an event.
+func (tr trigger) subscribed() string {
+	return "pubsub_subscription.channel OPERATOR(pg_catalog.=) " + plain.Literal(tr.def.Channel) + " AND NOT pubsub_subscription.broadcast"
+}
+
+// storedContext renders what the writer's transaction gave its events to carry.
+const storedContext = "CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END"
+
 // insert renders the statement that stores the events of the rows that pass.
 func (tr trigger) insert(schema, filter, key, problem string) []string {
 	payload := tr.payload(schema)
@@ -177,14 +257,14 @@ func (tr trigger) insert(schema, filter, key, problem string) []string {
 	} else {
 		from = append(from, "CROSS JOIN "+subscriptions)
 	}
-	condition := "WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) " + plain.Literal(tr.def.Channel) + " AND NOT pubsub_subscription.broadcast"
+	condition := "WHERE " + tr.subscribed()
 	if where != "" {
 		condition += " AND (" + where + ")"
 	}
 	q := []string{
 		"INSERT INTO " + quote(schema, "event") + " (subscription_id, op, payload, context, key, error)",
 		fmt.Sprintf("SELECT pubsub_subscription.id, %s, %s,", plain.Literal(tr.op.String()), payload),
-		fmt.Sprintf("  CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, %s, %s", key, problem),
+		fmt.Sprintf("  %s, %s, %s", storedContext, key, problem),
 	}
 	return append(append(q, from...), condition)
 }
@@ -207,20 +287,13 @@ func (tr trigger) large() int {
 // payload renders a row, or an update's pair of rows, as a value of type json.
 func (tr trigger) payload(schema string) string {
 	before, after := tr.aliases()
-	single := func(row string) string {
-		guarded := fmt.Sprintf("%s(%s)", quote(schema, "json_of"), row)
-		if tr.table.risky {
-			return guarded
-		}
-		return fmt.Sprintf("CASE WHEN pg_catalog.pg_column_size(%s) OPERATOR(pg_catalog.>) %d THEN %s ELSE pg_catalog.row_to_json(%s) END", row, tr.large(), guarded, row)
-	}
 	switch tr.op {
 	case Truncate:
 		return "'null'::pg_catalog.json"
 	case Insert:
-		return single(after)
+		return tr.single(schema, after)
 	case Delete:
-		return single(before)
+		return tr.single(schema, before)
 	}
 	guarded := fmt.Sprintf("%s(%s, %s)", quote(schema, "json_pair"), before, after)
 	if tr.table.risky {
@@ -228,6 +301,15 @@ func (tr trigger) payload(schema string) string {
 	}
 	return fmt.Sprintf("CASE WHEN pg_catalog.pg_column_size(%s) OPERATOR(pg_catalog.+) pg_catalog.pg_column_size(%s) OPERATOR(pg_catalog.>) %d THEN %s ELSE pg_catalog.json_build_array(%[1]s, %[2]s) END",
 		before, after, tr.large(), guarded)
+}
+
+// single renders one row.
+func (tr trigger) single(schema, row string) string {
+	guarded := fmt.Sprintf("%s(%s)", quote(schema, "json_of"), row)
+	if tr.table.risky {
+		return guarded
+	}
+	return fmt.Sprintf("CASE WHEN pg_catalog.pg_column_size(%s) OPERATOR(pg_catalog.>) %d THEN %s ELSE pg_catalog.row_to_json(%s) END", row, tr.large(), guarded, row)
 }
 
 // sharedKey is the key of events whose rows' keys are not known.

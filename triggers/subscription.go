@@ -98,16 +98,22 @@ func (in Installer) subscribe(subs []Subscription) []string {
 ON CONFLICT (name) DO UPDATE SET channel = excluded.channel, broadcast = excluded.broadcast, ordered = excluded.ordered`,
 		quote(in.schema(), "subscription"), strings.Join(values, ",\n  "))}
 	if ordered {
-		statements = append(statements, GiveKeys(in.schema()))
+		statements = append(statements, GiveKeys(in.schema())...)
 	}
 	return statements
 }
 
-// GiveKeys renders the statement that gives a key to the ready events of ordered
+// GiveKeys renders the statements that give a key to the ready events of ordered
 // subscriptions that were stored before those were: they share one.
-func GiveKeys(schema string) string {
-	return fmt.Sprintf(`UPDATE %s SET key = 0 WHERE run_at IS NULL AND key IS NULL
-  AND subscription_id IN (SELECT id FROM %s WHERE ordered AND NOT broadcast)`, quote(schema, "event"), quote(schema, "subscription"))
+func GiveKeys(schema string) []string {
+	event, subscription := quote(schema, "event"), quote(schema, "subscription")
+	return []string{
+		fmt.Sprintf(`SELECT %s(s.id, p.packets) FROM %s AS s
+CROSS JOIN LATERAL (SELECT pg_catalog.array_agg(e.id) AS packets FROM %s AS e WHERE e.subscription_id = s.id AND e.run_at IS NULL AND e.packed IS NOT NULL) AS p
+WHERE s.ordered AND NOT s.broadcast AND p.packets IS NOT NULL`, quote(schema, "unpack"), subscription, event),
+		fmt.Sprintf(`UPDATE %s SET key = 0 WHERE run_at IS NULL AND key IS NULL AND packed IS NULL
+  AND subscription_id IN (SELECT id FROM %s WHERE ordered AND NOT broadcast)`, event, subscription),
+	}
 }
 
 // withModes adds the modes that subscriptions in the database have to the

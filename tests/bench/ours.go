@@ -97,14 +97,14 @@ func (q *oursQueue) ready(ctx context.Context) error {
 
 func (q *oursQueue) failed() <-chan error { return q.errs }
 
-// inFlight is more than the events that all workers together can have claimed,
-// in the order of their IDs, when the last is given to the handler.
-const inFlight = 20_000
+// inFlight is how far from the last number given an event may be that a worker
+// has claimed when the last is given to the handler. An event takes 64 numbers.
+const inFlight = 64 * 20_000
 
 // drained doesn't look at the whole table, since until vacuum comes it has a
 // dead row for every event.
-func (q *oursQueue) drained(ctx context.Context, n int) (done bool, err error) {
-	err = q.db.pool.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM pubsub.event WHERE id > $1)", n-inFlight).Scan(&done)
+func (q *oursQueue) drained(ctx context.Context, _ int) (done bool, err error) {
+	err = q.db.pool.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM pubsub.event WHERE id > (SELECT last_value FROM pubsub.event_id_seq) - $1)", inFlight).Scan(&done)
 	return done, err
 }
 

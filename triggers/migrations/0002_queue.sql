@@ -15,10 +15,17 @@ CREATE INDEX IF NOT EXISTS subscription_channel ON {{schema}}.subscription (chan
 -- run_at is NULL, and scheduled otherwise: delayed, to be tried again, or in the
 -- hands of the worker whose lease it is. No foreign key, since writers would pay
 -- for it; what a subscription leaves is swept up.
+--
+-- The rows of a large statement are packed: a packet's payload is an array of as
+-- many as packed says, and stands for events of which each has a number of its
+-- own, the packet's and those that follow it. A packet is as it was stored; an
+-- event that has failed, is delayed or leased, or has a key, stands alone.
+-- Packets are made to fit a page, and shouldn't be compressed for less.
 CREATE TABLE IF NOT EXISTS {{schema}}.event (
-  id bigint GENERATED ALWAYS AS IDENTITY,
+  id bigint GENERATED ALWAYS AS IDENTITY (INCREMENT BY {{numbers}}),
   subscription_id integer NOT NULL,
   attempt integer NOT NULL DEFAULT 0,
+  packed integer,
   created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   run_at timestamptz,
   lease bigint,
@@ -28,6 +35,7 @@ CREATE TABLE IF NOT EXISTS {{schema}}.event (
   context text,
   error text
 ) WITH (
+  toast_tuple_target = 8160,
   autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
   autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
   autovacuum_vacuum_cost_delay = 0,
@@ -123,11 +131,35 @@ BEGIN
 END
 $pubsub$;
 
+-- members returns the events of a packet, and an event as it is.
+CREATE OR REPLACE FUNCTION {{schema}}.members(id bigint, packed integer, payload json)
+RETURNS TABLE (member_id bigint, member json) LANGUAGE sql IMMUTABLE AS $pubsub$
+  SELECT id, payload WHERE packed IS NULL
+  UNION ALL
+  SELECT id + r.position - 1, r.member
+  FROM pg_catalog.json_array_elements(CASE WHEN packed IS NOT NULL THEN payload ELSE '[]' END) WITH ORDINALITY AS r (member, position)
+$pubsub$;
+
+-- unpack replaces packets by their events.
+CREATE OR REPLACE FUNCTION {{schema}}.unpack(subscription integer, packets bigint[]) RETURNS void
+LANGUAGE sql SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $pubsub$
+  WITH packet AS (
+    DELETE FROM {{schema}}.event AS e WHERE e.ctid = ANY (ARRAY(
+      SELECT c.ctid FROM {{schema}}.event AS c
+      WHERE c.subscription_id = unpack.subscription AND c.id = ANY (packets) AND c.run_at IS NULL AND c.packed IS NOT NULL
+      FOR UPDATE SKIP LOCKED))
+    RETURNING e.*
+  )
+  INSERT INTO {{schema}}.event (id, subscription_id, created_at, op, payload, context, error) OVERRIDING SYSTEM VALUE
+  SELECT m.member_id, p.subscription_id, p.created_at, p.op, m.member, p.context, p.error
+  FROM packet AS p CROSS JOIN LATERAL {{schema}}.members(p.id, p.packed, p.payload) AS m
+$pubsub$;
+
 -- claim takes events out of the queue for the transaction that handles them.
 -- Neither old nor missing statistics may lead to another plan than the one
 -- through the index that is in the order of the events.
 CREATE OR REPLACE FUNCTION {{schema}}.claim(subscription integer, after bigint, most integer)
-RETURNS TABLE (id bigint, attempt integer, at timestamptz, op text, payload text, context text, key bigint, problem text)
+RETURNS TABLE (id bigint, attempt integer, at timestamptz, op text, payload text, context text, key bigint, problem text, packed integer)
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $pubsub$
 #variable_conflict use_column
 BEGIN
@@ -140,7 +172,7 @@ BEGIN
     WHERE c.subscription_id = claim.subscription AND c.run_at IS NULL AND c.id > claim.after
     ORDER BY c.id LIMIT claim.most FOR UPDATE SKIP LOCKED))
   RETURNING e.id, e.attempt, e.created_at, COALESCE(e.op, ''), e.payload::text, COALESCE(e.context, ''), e.key,
-    CASE WHEN e.attempt = 0 THEN COALESCE(e.error, '') ELSE '' END;
+    CASE WHEN e.attempt = 0 THEN COALESCE(e.error, '') ELSE '' END, e.packed;
 END
 $pubsub$;
 
@@ -184,7 +216,7 @@ $pubsub$;
 -- follow it. Nobody else takes a key of which we hold the first. after is a key,
 -- so that all keys have their turn.
 CREATE OR REPLACE FUNCTION {{schema}}.claim_ordered(subscription integer, after bigint, most integer)
-RETURNS TABLE (id bigint, attempt integer, at timestamptz, op text, payload text, context text, key bigint, problem text)
+RETURNS TABLE (id bigint, attempt integer, at timestamptz, op text, payload text, context text, key bigint, problem text, packed integer)
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $pubsub$
 #variable_conflict use_column
@@ -226,19 +258,21 @@ BEGIN
   RETURN QUERY
   DELETE FROM {{schema}}.event AS e WHERE e.ctid = ANY (places)
   RETURNING e.id, e.attempt, e.created_at, COALESCE(e.op, ''), e.payload::text, COALESCE(e.context, ''), e.key,
-    CASE WHEN e.attempt = 0 THEN COALESCE(e.error, '') ELSE '' END;
+    CASE WHEN e.attempt = 0 THEN COALESCE(e.error, '') ELSE '' END, e.packed;
 END
 $pubsub$;
 
 -- lease takes events for a time, in which they belong to the lease. Of an ordered
--- subscription it takes the first of each key only, and after is a key.
+-- subscription it takes the first of each key only, and after is a key. Packets
+-- are unpacked first.
 CREATE OR REPLACE FUNCTION {{schema}}.lease(subscription integer, after bigint, most integer, lease bigint, length interval, ordered boolean)
-RETURNS TABLE (id bigint, attempt integer, at timestamptz, op text, payload text, context text, key bigint, problem text)
+RETURNS TABLE (id bigint, attempt integer, at timestamptz, op text, payload text, context text, key bigint, problem text, packed integer)
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $pubsub$
 #variable_conflict use_column
 DECLARE
   found bigint[];
   places tid[];
+  ignored text;
 BEGIN
   IF EXISTS (SELECT FROM {{schema}}.subscription AS s WHERE s.id = lease.subscription AND s.paused_at IS NOT NULL) THEN
     RETURN;
@@ -248,15 +282,25 @@ BEGIN
     places := ARRAY(SELECT c.ctid FROM {{schema}}.event AS c
       WHERE c.subscription_id = lease.subscription AND c.id = ANY (found) AND c.run_at IS NULL FOR UPDATE SKIP LOCKED);
   ELSE
+    found := ARRAY(
+      SELECT q.id FROM (
+        SELECT c.id, c.packed, sum(COALESCE(c.packed, 1)) OVER (ORDER BY c.id ROWS UNBOUNDED PRECEDING) - COALESCE(c.packed, 1) AS before
+        FROM (SELECT b.id, b.packed FROM {{schema}}.event AS b
+          WHERE b.subscription_id = lease.subscription AND b.run_at IS NULL AND b.id > lease.after
+          ORDER BY b.id LIMIT lease.most) AS c) AS q
+      WHERE q.packed IS NOT NULL AND q.before < lease.most);
+    IF cardinality(found) > 0 THEN
+      ignored := {{schema}}.unpack(subscription, found);
+    END IF;
     places := ARRAY(SELECT c.ctid FROM {{schema}}.event AS c
-      WHERE c.subscription_id = lease.subscription AND c.run_at IS NULL AND c.id > lease.after
+      WHERE c.subscription_id = lease.subscription AND c.run_at IS NULL AND c.packed IS NULL AND c.id > lease.after
       ORDER BY c.id LIMIT lease.most FOR UPDATE SKIP LOCKED);
   END IF;
   RETURN QUERY
   UPDATE {{schema}}.event AS e SET attempt = e.attempt + 1, run_at = clock_timestamp() + lease.length, lease = lease.lease
   WHERE e.ctid = ANY (places)
   RETURNING e.id, e.attempt - 1, e.created_at, COALESCE(e.op, ''), e.payload::text, COALESCE(e.context, ''), e.key,
-    CASE WHEN e.attempt = 1 THEN COALESCE(e.error, '') ELSE '' END;
+    CASE WHEN e.attempt = 1 THEN COALESCE(e.error, '') ELSE '' END, e.packed;
 END
 $pubsub$;
 

@@ -16,7 +16,9 @@ type Querier interface {
 // ranges to their subtype. One statement sees one state of the catalog.
 //
 // to_jsonb reads columns that not every supported version has: typsubscript and
-// rngmultitypid came with Postgres 14.
+// rngmultitypid came with Postgres 14. The planner knows nothing of how few rows
+// a recursion has: a subquery for each would cost enough for a compilation by the
+// server's JIT, which takes longer than all else.
 const columnsQuery = `
 WITH RECURSIVE reach(oid) AS (
 	SELECT a.atttypid FROM pg_catalog.pg_attribute a
@@ -42,14 +44,16 @@ SELECT 'type', t.oid::pg_catalog.int8, t.typname::pg_catalog.text, t.typtype::pg
 		AND coalesce(pg_catalog.to_jsonb(t) ->> 'typsubscript', 'array_subscript_handler') = 'array_subscript_handler'
 	THEN t.typelem ELSE 0 END::pg_catalog.int8,
 	t.typdelim::pg_catalog.text,
-	coalesce((SELECT r.rngsubtype FROM pg_catalog.pg_range r
-		WHERE r.rngtypid = t.oid OR (pg_catalog.to_jsonb(r) ->> 'rngmultitypid') = t.oid::pg_catalog.text
-		LIMIT 1), 0)::pg_catalog.int8,
-	EXISTS (SELECT FROM pg_catalog.pg_cast c
-		WHERE c.castsource = t.oid AND c.casttarget = 'pg_catalog.json'::pg_catalog.regtype AND c.castmethod = 'f'
-		AND t.oid >= 16384),
+	coalesce(range.subtype, 0)::pg_catalog.int8,
+	t.oid >= 16384 AND t.oid IN (SELECT c.castsource FROM pg_catalog.pg_cast c
+		WHERE c.casttarget = 'pg_catalog.json'::pg_catalog.regtype AND c.castmethod = 'f'),
 	false, 0
 FROM reach JOIN pg_catalog.pg_type t ON t.oid = reach.oid
+LEFT JOIN (
+	SELECT r.rngtypid::pg_catalog.text, r.rngsubtype FROM pg_catalog.pg_range r
+	UNION ALL
+	SELECT pg_catalog.to_jsonb(r) ->> 'rngmultitypid', r.rngsubtype FROM pg_catalog.pg_range r
+) range(type, subtype) ON range.type = t.oid::pg_catalog.text
 UNION ALL
 SELECT 'attribute', a.atttypid::pg_catalog.int8, a.attname::pg_catalog.text, '', false,
 	t.oid::pg_catalog.int8, 0, '', 0, false, false, a.attnum

@@ -57,14 +57,9 @@ func (c *consumer) claimTransaction(ctx context.Context) (b batch, more bool, er
 	asked, from := c.pace.next(), c.mark.from(time.Now())
 	rows := max(1, asked/max(1, int(c.density.Load())))
 	for {
-		tx, err := c.begin(ctx)
-		if err != nil {
-			return nil, false, err
-		}
 		start := time.Now()
-		stored, err := c.store.claim(ctx, plain.Pool(tx), c, from, rows)
+		tx, stored, err := c.store.claim(ctx, c, from, rows)
 		if err != nil {
-			tx.Rollback()
 			return nil, false, err
 		}
 		events, broken := expand(stored)

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
 
+	"github.com/gorm-pubsub/pubsub/internal/plain"
 	"github.com/gorm-pubsub/pubsub/triggers"
 )
 
@@ -48,9 +49,9 @@ const eventColumns = "id, attempt, created_at, COALESCE(op, ''), payload::text, 
 func newStore(schema string) *store {
 	name := func(object string) string { return pgx.Identifier{schema, object}.Sanitize() }
 	s := &store{event: name("event"), dead: name("dead_event"), subscription: name("subscription"), members: name("members")}
-	s.claimCall = "SELECT * FROM " + name("claim") + "($1, $2, $3)"
-	s.orderedCall = "SELECT * FROM " + name("claim_ordered") + "($1, $2, $3)"
-	s.leaseCall = "SELECT * FROM " + name("lease") + "($1, $2, $3, $4, $5::double precision * interval '1 second', $6)"
+	s.claimCall = "SELECT * FROM " + name("claim") + "($1, $2::bigint, $3)"
+	s.orderedCall = "SELECT * FROM " + name("claim_ordered") + "($1, $2::bigint, $3)"
+	s.leaseCall = "SELECT * FROM " + name("lease") + "($1, $2::bigint, $3, $4, $5::double precision * interval '1 second', $6)"
 	s.promoteCall = "SELECT " + name("promote") + "($1)"
 	s.wakeCall = "SELECT " + name("wake") + "($1)"
 	s.unpackCall = "SELECT " + name("unpack") + "($1, $2::text::bigint[])"
@@ -79,13 +80,36 @@ ON CONFLICT (id) DO UPDATE SET error = excluded.error RETURNING id`
 	return s
 }
 
-// claim takes up to most events or packets that come after an id, in their order.
-func (s *store) claim(ctx context.Context, tx gorm.ConnPool, c *consumer, after int64, most int) ([]event, error) {
+// claim begins a transaction and takes up to most events or packets that come
+// after an id, in their order.
+func (s *store) claim(ctx context.Context, c *consumer, after int64, most int) (tx *gorm.DB, stored []event, err error) {
 	call := s.claimCall
 	if c.sub.ordered {
 		call = s.orderedCall
 	}
-	return collect(tx.QueryContext(ctx, call, c.id, after, most))
+	if pool, ok := c.pool.(*sql.DB); ok && !c.unpipelined.Load() {
+		t, err := pipeline(ctx, pool, call, []any{c.id, after, most}, func(rows pgx.Rows) error {
+			e, err := scan(rows)
+			stored = append(stored, e)
+			return err
+		})
+		if err == nil {
+			tx = c.db.Session(&gorm.Session{NewDB: true, Context: ctx})
+			tx.Statement.ConnPool = t
+			return tx, inOrder(stored), nil
+		}
+		if !errors.Is(err, errNoPipeline) {
+			return nil, nil, fmt.Errorf("claim events: %w", err)
+		}
+		c.unpipelined.Store(true)
+	}
+	if tx, err = c.begin(ctx); err != nil {
+		return nil, nil, err
+	}
+	if stored, err = collect(plain.Pool(tx).QueryContext(ctx, call, c.id, after, most)); err != nil {
+		tx.Rollback()
+	}
+	return tx, stored, err
 }
 
 // unpack replaces packets by their events, for who handles these one by one.
@@ -122,19 +146,29 @@ func collect(rows *sql.Rows, err error) ([]event, error) {
 	defer func() { _ = rows.Close() }()
 	var events []event
 	for rows.Next() {
-		var e event
-		var packed sql.NullInt32
-		if err := rows.Scan(&e.id, &e.failed, &e.at, &e.op, &e.data, &e.context, &e.key, &e.problem, &packed); err != nil {
+		e, err := scan(rows)
+		if err != nil {
 			return nil, fmt.Errorf("claim events: %w", err)
 		}
-		e.packed = int(packed.Int32)
 		events = append(events, e)
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, fmt.Errorf("claim events: %w", err)
 	}
+	return inOrder(events), nil
+}
+
+// scan reads a claimed row.
+func scan(rows interface{ Scan(...any) error }) (e event, err error) {
+	var packed sql.NullInt32
+	err = rows.Scan(&e.id, &e.failed, &e.at, &e.op, &e.data, &e.context, &e.key, &e.problem, &packed)
+	e.packed = int(packed.Int32)
+	return e, err
+}
+
+func inOrder(events []event) []event {
 	slices.SortFunc(events, func(a, b event) int { return cmp.Compare(a.id, b.id) })
-	return events, nil
+	return events
 }
 
 // message returns the event as the handlers see it.

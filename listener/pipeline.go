@@ -1,0 +1,191 @@
+package listener
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/gorm"
+)
+
+const beginSQL = "begin isolation level read committed"
+
+// errNoPipeline tells that the pool's connections aren't pgx's.
+var errNoPipeline = errors.New("the pool's connections are not pgx's own")
+
+// pipelined is a transaction on a connection of the pool that was begun together
+// with its first query: an event that comes alone is handled one round trip
+// sooner. To GORM it is a transaction like those of database/sql. It belongs to one
+// goroutine, as a function's transaction does.
+type pipelined struct {
+	*sql.Conn
+	ctx  context.Context
+	tx   *sql.Tx // see StmtContext
+	done bool
+	// Of the queries so far only the last may have rows that wait to be read.
+	rows *sql.Rows
+	row  *sql.Row
+}
+
+var (
+	_ gorm.Tx             = (*pipelined)(nil)
+	_ gorm.TxCommitter    = (*pipelined)(nil)
+	_ gorm.GetDBConnector = (*pipelined)(nil)
+)
+
+// pipeline begins a transaction and runs the query in it, at once. scan is called
+// for each row.
+func pipeline(ctx context.Context, pool *sql.DB, query string, args []any, scan func(pgx.Rows) error) (*pipelined, error) {
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("begin a transaction: %w", err)
+	}
+	t := &pipelined{Conn: conn, ctx: ctx}
+	err = t.raw(func(c *pgx.Conn) error {
+		b := &pgx.Batch{}
+		b.Queue(beginSQL)
+		b.Queue(query, args...)
+		results := c.SendBatch(ctx, b)
+		_, err := results.Exec()
+		if err == nil {
+			err = each(results, scan)
+		}
+		return errors.Join(err, results.Close())
+	})
+	switch {
+	case errors.Is(err, errNoPipeline):
+		return nil, errors.Join(err, conn.Close())
+	case err != nil:
+		_ = t.Rollback()
+		return nil, err
+	}
+	return t, nil
+}
+
+func each(results pgx.BatchResults, scan func(pgx.Rows) error) error {
+	rows, err := results.Query()
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// raw runs f on pgx's connection.
+func (t *pipelined) raw(f func(*pgx.Conn) error) error {
+	return t.Raw(func(c any) error {
+		if c, ok := c.(*stdlib.Conn); ok {
+			return f(c.Conn())
+		}
+		return errNoPipeline
+	})
+}
+
+// Commit ends the transaction, as sql.Tx does.
+func (t *pipelined) Commit() error {
+	if t.done {
+		return sql.ErrTxDone
+	}
+	t.finish()
+	var err error
+	if t.tx != nil {
+		err = t.tx.Commit()
+	} else {
+		err = t.raw(func(c *pgx.Conn) error {
+			tag, err := c.Exec(t.ctx, "commit")
+			if err == nil && tag.String() == "ROLLBACK" {
+				err = pgx.ErrTxCommitRollback
+			}
+			return err
+		})
+	}
+	return errors.Join(err, t.release())
+}
+
+// Rollback ends the transaction, as sql.Tx does. A connection on which that fails
+// is closed, which ends it, too.
+func (t *pipelined) Rollback() error {
+	if t.done {
+		return sql.ErrTxDone
+	}
+	t.finish()
+	var err error
+	if t.tx != nil {
+		err = t.tx.Rollback()
+	} else {
+		ctx, cancel := after(t.ctx)
+		defer cancel()
+		err = t.raw(func(c *pgx.Conn) error {
+			_, err := c.Exec(ctx, "rollback")
+			return err
+		})
+	}
+	return errors.Join(err, t.release())
+}
+
+// finish closes what a function has left open.
+func (t *pipelined) finish() {
+	t.done = true
+	if t.rows != nil {
+		_ = t.rows.Close()
+	}
+	if t.row != nil {
+		_ = t.row.Scan()
+	}
+}
+
+// release gives the connection back to the pool, or closes it when it is broken or
+// still has a transaction.
+func (t *pipelined) release() error {
+	err := t.raw(func(c *pgx.Conn) error {
+		if c.IsClosed() || c.PgConn().TxStatus() != 'I' {
+			return driver.ErrBadConn
+		}
+		return nil
+	})
+	if errors.Is(err, driver.ErrBadConn) { // it is closed already
+		return nil
+	}
+	return errors.Join(err, t.Close())
+}
+
+// QueryContext runs a query.
+func (t *pipelined) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	rows, err := t.Conn.QueryContext(ctx, query, args...)
+	t.rows, t.row = rows, nil
+	return rows, err
+}
+
+// QueryRowContext runs a query of one row.
+func (t *pipelined) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	t.rows, t.row = nil, t.Conn.QueryRowContext(ctx, query, args...)
+	return t.row
+}
+
+// StmtContext is for GORM's cache of prepared statements, when a function asks for
+// it. It takes a transaction of database/sql; that the server has one already is
+// but a warning in its log.
+func (t *pipelined) StmtContext(ctx context.Context, stmt *sql.Stmt) *sql.Stmt {
+	if t.tx == nil {
+		tx, err := t.BeginTx(t.ctx, nil)
+		if err != nil { // a statement that fails, and runs nowhere else
+			ctx, cancel := context.WithCancel(ctx)
+			cancel()
+			return new(sql.Tx).StmtContext(ctx, stmt)
+		}
+		t.tx = tx
+	}
+	return t.tx.StmtContext(ctx, stmt)
+}
+
+// GetDBConn is for gorm.DB.DB, which has no answer inside of a transaction.
+func (*pipelined) GetDBConn() (*sql.DB, error) { return nil, gorm.ErrInvalidDB }

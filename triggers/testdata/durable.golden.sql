@@ -16,7 +16,9 @@ DECLARE
   size pg_catalog.int4 := 0;
   pubsub_rows pg_catalog.int4;
 BEGIN
-  pubsub_rows := (SELECT LEAST(64, 7000 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(old.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old.*) ELSE pg_catalog.row_to_json(old.*) END)::pg_catalog.text)) FROM old_rows AS old OFFSET 8 LIMIT 1);
+  IF pg_catalog.pg_stat_get_xact_tuples_deleted(tg_relid) OPERATOR(pg_catalog.>) 8 THEN
+    pubsub_rows := (SELECT LEAST(64, 7000 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(old.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old.*) ELSE pg_catalog.row_to_json(old.*) END)::pg_catalog.text)) FROM old_rows AS old OFFSET 8 LIMIT 1);
+  END IF;
   IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, packed)
       SELECT pubsub_subscription.id, 'delete', pubsub_packet.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, pubsub_packet.packed
@@ -51,7 +53,7 @@ AFTER DELETE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_delete_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_delete" ON "public"."authors" IS 'pubsub 61585c97 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_delete" ON "public"."authors" IS 'pubsub 4ed6c3d0 authors_save';
 
 -- channel "authors_save": insert on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_insert_a9ede22e"() RETURNS trigger
@@ -71,7 +73,9 @@ DECLARE
   size pg_catalog.int4 := 0;
   pubsub_rows pg_catalog.int4;
 BEGIN
-  pubsub_rows := (SELECT LEAST(64, 7000 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END)::pg_catalog.text)) FROM new_rows AS new OFFSET 8 LIMIT 1);
+  IF pg_catalog.pg_stat_get_xact_tuples_inserted(tg_relid) OPERATOR(pg_catalog.>) 8 THEN
+    pubsub_rows := (SELECT LEAST(64, 7000 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END)::pg_catalog.text)) FROM new_rows AS new OFFSET 8 LIMIT 1);
+  END IF;
   IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, packed)
       SELECT pubsub_subscription.id, 'insert', pubsub_packet.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, pubsub_packet.packed
@@ -106,7 +110,7 @@ AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub 73538dd5 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub 00f567c3 authors_save';
 
 -- channel "authors_save": truncate on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_truncate_a9ede22e"() RETURNS trigger
@@ -163,7 +167,9 @@ DECLARE
   size pg_catalog.int4 := 0;
   pubsub_rows pg_catalog.int4;
 BEGIN
-  pubsub_rows := (SELECT LEAST(64, 3500 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END)::pg_catalog.text)) FROM new_rows AS new OFFSET 8 LIMIT 1);
+  IF pg_catalog.pg_stat_get_xact_tuples_updated(tg_relid) OPERATOR(pg_catalog.>) 8 THEN
+    pubsub_rows := (SELECT LEAST(64, 3500 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END)::pg_catalog.text)) FROM new_rows AS new OFFSET 8 LIMIT 1);
+  END IF;
   IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, packed)
       SELECT pubsub_subscription.id, 'update', pubsub_packet.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, pubsub_packet.packed
@@ -202,5 +208,5 @@ AFTER UPDATE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_update_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub 7a3a4d6b authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub c6cae43c authors_save';
 

@@ -139,9 +139,13 @@ func (b *script) line(indent int, format string, args ...any) {
 // as dead letters. When only the key does, they share the key 0.
 func (tr trigger) store(b *script, schema string) {
 	filter := tr.filter()
-	if filter == "" && tr.key() == "NULL" {
+	switch {
+	case tr.fewFirst():
+		b.line(1, "%s;", strings.Join(tr.insertRange(schema, fmt.Sprint("LIMIT ", few)), "\n    "))
+		b.line(1, "GET DIAGNOSTICS pubsub_rows = ROW_COUNT;")
+	case filter == "" && tr.key() == "NULL":
 		tr.storeRows(b, schema, filter, 1)
-	} else {
+	default:
 		problem, told := "NULL", "the key of channel % can not be read: "
 		hint := "The write itself succeeded, and its events wait. After a change of the table run Migrate again."
 		if filter != "" {
@@ -168,6 +172,9 @@ func (tr trigger) store(b *script, schema string) {
 	b.line(1, "IF FOUND AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(%d, %d) THEN", Gate, GateKey(schema, tr.def.Channel))
 	b.line(2, "size := %s(%s);", quote(schema, "wake"), plain.Literal(tr.def.Channel))
 	b.line(1, "END IF;")
+	if tr.fewFirst() {
+		tr.storeRest(b, schema)
+	}
 }
 
 // A statement of more than few rows stores them in packets of about a page, and of
@@ -182,22 +189,47 @@ const (
 // of an ordered channel have a key each.
 func (tr trigger) packs() bool { return tr.def.Durable && !tr.def.Ordered && (tr.oldRows || tr.newRows) }
 
-// storeRows renders the statements that store the events of the rows that pass. A
-// look at how many rows there are costs a third of all that a single row does, so
-// that the transaction's own count is asked first.
+// fewFirst reports whether the first few rows are stored without a look at whether
+// there are more, which would cost a third of all that a single row does. Rows that
+// are filtered, or come in pairs, can't be told to have been the first.
+func (tr trigger) fewFirst() bool { return tr.packs() && tr.filter() == "" && tr.op != Update }
+
+// storeRest renders the statements that store what follows the first few rows.
+func (tr trigger) storeRest(b *script, schema string) {
+	rest := fmt.Sprint("OFFSET ", few)
+	b.line(1, "IF pubsub_rows OPERATOR(pg_catalog.>=) %d THEN", few)
+	b.line(2, "pubsub_rows := (%s);", tr.perPacket(schema))
+	b.line(2, "IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN")
+	b.line(3, "%s;", strings.Join(tr.insertPackets(schema, "", rest), "\n        "))
+	b.line(2, "ELSIF pubsub_rows IS NOT NULL THEN")
+	b.line(3, "%s;", strings.Join(tr.insertRange(schema, rest), "\n        "))
+	b.line(2, "END IF;")
+	b.line(1, "END IF;")
+}
+
+// insertRange renders the statement that stores a range of the rows.
+func (tr trigger) insertRange(schema, limit string) []string {
+	from, _ := tr.rows("")
+	return []string{
+		"INSERT INTO " + quote(schema, "event") + " (subscription_id, op, payload, context)",
+		fmt.Sprintf("SELECT pubsub_subscription.id, %s, pubsub_row.payload, %s", plain.Literal(tr.op.String()), storedContext),
+		"FROM (SELECT " + tr.payload(schema) + " AS payload " + strings.Join(from, " ") + " " + limit + ") AS pubsub_row",
+		"CROSS JOIN " + quote(schema, "subscription") + " AS pubsub_subscription",
+		"WHERE " + tr.subscribed(),
+	}
+}
+
+// storeRows renders the statements that store the events of the rows that pass.
 func (tr trigger) storeRows(b *script, schema, filter string, indent int) {
 	margin := "\n" + strings.Repeat("  ", indent+1)
-	done := map[Op]string{Insert: "inserted", Update: "updated", Delete: "deleted"}[tr.op]
 	single := strings.Join(tr.insert(schema, filter, tr.key(), "NULL"), margin)
 	if !tr.packs() {
 		b.line(indent, "%s;", single)
 		return
 	}
-	b.line(indent, "IF pg_catalog.pg_stat_get_xact_tuples_%s(tg_relid) OPERATOR(pg_catalog.>) %d THEN", done, few)
-	b.line(indent+1, "pubsub_rows := (%s);", tr.perPacket(schema))
-	b.line(indent, "END IF;")
+	b.line(indent, "pubsub_rows := (%s);", tr.perPacket(schema))
 	b.line(indent, "IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN")
-	b.line(indent+1, "%s;", strings.Join(tr.insertPackets(schema, filter), margin+"  "))
+	b.line(indent+1, "%s;", strings.Join(tr.insertPackets(schema, filter, ""), margin+"  "))
 	b.line(indent, "ELSE")
 	b.line(indent+1, "%s;", strings.ReplaceAll(single, margin, margin+"  "))
 	b.line(indent, "END IF;")
@@ -220,7 +252,7 @@ func (tr trigger) perPacket(schema string) string {
 // insertPackets renders the statement that stores the rows that pass in packets.
 // A row that fills a page is its own packet. The rows are in order as long as
 // there is memory for the groups; those of one statement have none in SQL.
-func (tr trigger) insertPackets(schema, filter string) []string {
+func (tr trigger) insertPackets(schema, filter, limit string) []string {
 	from, where := tr.rows(filter)
 	packet := "(pubsub_row.position OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) pubsub_rows"
 	q := []string{
@@ -235,6 +267,9 @@ func (tr trigger) insertPackets(schema, filter string) []string {
 	}
 	if where != "" {
 		q = append(q, "    WHERE "+where)
+	}
+	if limit != "" {
+		q = append(q, "    "+limit)
 	}
 	return append(q,
 		"  ) AS pubsub_row",

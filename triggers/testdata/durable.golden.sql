@@ -16,31 +16,37 @@ DECLARE
   size pg_catalog.int4 := 0;
   pubsub_rows pg_catalog.int4;
 BEGIN
-  IF pg_catalog.pg_stat_get_xact_tuples_deleted(tg_relid) OPERATOR(pg_catalog.>) 8 THEN
-    pubsub_rows := (SELECT LEAST(64, 7000 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(old.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old.*) ELSE pg_catalog.row_to_json(old.*) END)::pg_catalog.text)) FROM old_rows AS old OFFSET 8 LIMIT 1);
-  END IF;
-  IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN
-    INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, packed)
-      SELECT pubsub_subscription.id, 'delete', pubsub_packet.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, pubsub_packet.packed
-      FROM (
-        SELECT (pubsub_row.position OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) pubsub_rows AS number, pg_catalog.json_agg(pubsub_row.payload) AS payload, pg_catalog.count(*) AS packed FROM (
-          SELECT CASE WHEN pg_catalog.pg_column_size(old.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old.*) ELSE pg_catalog.row_to_json(old.*) END AS payload, pg_catalog.row_number() OVER () AS position
-          FROM old_rows AS old
-        ) AS pubsub_row
-        GROUP BY (pubsub_row.position OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) pubsub_rows, CASE WHEN pg_catalog.pg_column_size(pubsub_row.payload) OPERATOR(pg_catalog.>) 7000 THEN pubsub_row.position END OFFSET 0
-      ) AS pubsub_packet CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
-      WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast
-      ORDER BY pubsub_packet.number;
-  ELSE
-    INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-      SELECT pubsub_subscription.id, 'delete', CASE WHEN pg_catalog.pg_column_size(old.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old.*) ELSE pg_catalog.row_to_json(old.*) END,
-        CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, NULL, NULL
-      FROM old_rows AS old
-      CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
-      WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast;
-  END IF;
+  INSERT INTO "pubsub"."event" (subscription_id, op, payload, context)
+    SELECT pubsub_subscription.id, 'delete', pubsub_row.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END
+    FROM (SELECT CASE WHEN pg_catalog.pg_column_size(old.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old.*) ELSE pg_catalog.row_to_json(old.*) END AS payload FROM old_rows AS old LIMIT 8) AS pubsub_row
+    CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
+    WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast;
+  GET DIAGNOSTICS pubsub_rows = ROW_COUNT;
   IF FOUND AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
     size := "pubsub"."wake"('authors_save');
+  END IF;
+  IF pubsub_rows OPERATOR(pg_catalog.>=) 8 THEN
+    pubsub_rows := (SELECT LEAST(64, 7000 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(old.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old.*) ELSE pg_catalog.row_to_json(old.*) END)::pg_catalog.text)) FROM old_rows AS old OFFSET 8 LIMIT 1);
+    IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN
+      INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, packed)
+        SELECT pubsub_subscription.id, 'delete', pubsub_packet.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, pubsub_packet.packed
+        FROM (
+          SELECT (pubsub_row.position OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) pubsub_rows AS number, pg_catalog.json_agg(pubsub_row.payload) AS payload, pg_catalog.count(*) AS packed FROM (
+            SELECT CASE WHEN pg_catalog.pg_column_size(old.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old.*) ELSE pg_catalog.row_to_json(old.*) END AS payload, pg_catalog.row_number() OVER () AS position
+            FROM old_rows AS old
+            OFFSET 8
+          ) AS pubsub_row
+          GROUP BY (pubsub_row.position OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) pubsub_rows, CASE WHEN pg_catalog.pg_column_size(pubsub_row.payload) OPERATOR(pg_catalog.>) 7000 THEN pubsub_row.position END OFFSET 0
+        ) AS pubsub_packet CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
+        WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast
+        ORDER BY pubsub_packet.number;
+    ELSIF pubsub_rows IS NOT NULL THEN
+      INSERT INTO "pubsub"."event" (subscription_id, op, payload, context)
+        SELECT pubsub_subscription.id, 'delete', pubsub_row.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END
+        FROM (SELECT CASE WHEN pg_catalog.pg_column_size(old.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old.*) ELSE pg_catalog.row_to_json(old.*) END AS payload FROM old_rows AS old OFFSET 8) AS pubsub_row
+        CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
+        WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast;
+    END IF;
   END IF;
   RETURN NULL;
 END
@@ -53,7 +59,7 @@ AFTER DELETE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_delete_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_delete" ON "public"."authors" IS 'pubsub 4ed6c3d0 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_delete" ON "public"."authors" IS 'pubsub 8632fa76 authors_save';
 
 -- channel "authors_save": insert on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_insert_a9ede22e"() RETURNS trigger
@@ -73,31 +79,37 @@ DECLARE
   size pg_catalog.int4 := 0;
   pubsub_rows pg_catalog.int4;
 BEGIN
-  IF pg_catalog.pg_stat_get_xact_tuples_inserted(tg_relid) OPERATOR(pg_catalog.>) 8 THEN
-    pubsub_rows := (SELECT LEAST(64, 7000 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END)::pg_catalog.text)) FROM new_rows AS new OFFSET 8 LIMIT 1);
-  END IF;
-  IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN
-    INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, packed)
-      SELECT pubsub_subscription.id, 'insert', pubsub_packet.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, pubsub_packet.packed
-      FROM (
-        SELECT (pubsub_row.position OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) pubsub_rows AS number, pg_catalog.json_agg(pubsub_row.payload) AS payload, pg_catalog.count(*) AS packed FROM (
-          SELECT CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END AS payload, pg_catalog.row_number() OVER () AS position
-          FROM new_rows AS new
-        ) AS pubsub_row
-        GROUP BY (pubsub_row.position OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) pubsub_rows, CASE WHEN pg_catalog.pg_column_size(pubsub_row.payload) OPERATOR(pg_catalog.>) 7000 THEN pubsub_row.position END OFFSET 0
-      ) AS pubsub_packet CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
-      WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast
-      ORDER BY pubsub_packet.number;
-  ELSE
-    INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
-      SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END,
-        CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, NULL, NULL
-      FROM new_rows AS new
-      CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
-      WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast;
-  END IF;
+  INSERT INTO "pubsub"."event" (subscription_id, op, payload, context)
+    SELECT pubsub_subscription.id, 'insert', pubsub_row.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END
+    FROM (SELECT CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END AS payload FROM new_rows AS new LIMIT 8) AS pubsub_row
+    CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
+    WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast;
+  GET DIAGNOSTICS pubsub_rows = ROW_COUNT;
   IF FOUND AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1886741095, 1506062076) THEN
     size := "pubsub"."wake"('authors_save');
+  END IF;
+  IF pubsub_rows OPERATOR(pg_catalog.>=) 8 THEN
+    pubsub_rows := (SELECT LEAST(64, 7000 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END)::pg_catalog.text)) FROM new_rows AS new OFFSET 8 LIMIT 1);
+    IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN
+      INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, packed)
+        SELECT pubsub_subscription.id, 'insert', pubsub_packet.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, pubsub_packet.packed
+        FROM (
+          SELECT (pubsub_row.position OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) pubsub_rows AS number, pg_catalog.json_agg(pubsub_row.payload) AS payload, pg_catalog.count(*) AS packed FROM (
+            SELECT CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END AS payload, pg_catalog.row_number() OVER () AS position
+            FROM new_rows AS new
+            OFFSET 8
+          ) AS pubsub_row
+          GROUP BY (pubsub_row.position OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) pubsub_rows, CASE WHEN pg_catalog.pg_column_size(pubsub_row.payload) OPERATOR(pg_catalog.>) 7000 THEN pubsub_row.position END OFFSET 0
+        ) AS pubsub_packet CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
+        WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast
+        ORDER BY pubsub_packet.number;
+    ELSIF pubsub_rows IS NOT NULL THEN
+      INSERT INTO "pubsub"."event" (subscription_id, op, payload, context)
+        SELECT pubsub_subscription.id, 'insert', pubsub_row.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END
+        FROM (SELECT CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END AS payload FROM new_rows AS new OFFSET 8) AS pubsub_row
+        CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
+        WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast;
+    END IF;
   END IF;
   RETURN NULL;
 END
@@ -110,7 +122,7 @@ AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub 00f567c3 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub 2a33573d authors_save';
 
 -- channel "authors_save": truncate on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_truncate_a9ede22e"() RETURNS trigger
@@ -167,9 +179,7 @@ DECLARE
   size pg_catalog.int4 := 0;
   pubsub_rows pg_catalog.int4;
 BEGIN
-  IF pg_catalog.pg_stat_get_xact_tuples_updated(tg_relid) OPERATOR(pg_catalog.>) 8 THEN
-    pubsub_rows := (SELECT LEAST(64, 3500 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END)::pg_catalog.text)) FROM new_rows AS new OFFSET 8 LIMIT 1);
-  END IF;
+  pubsub_rows := (SELECT LEAST(64, 3500 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END)::pg_catalog.text)) FROM new_rows AS new OFFSET 8 LIMIT 1);
   IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, packed)
       SELECT pubsub_subscription.id, 'update', pubsub_packet.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, pubsub_packet.packed
@@ -208,5 +218,5 @@ AFTER UPDATE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_update_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub c6cae43c authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub 7a3a4d6b authors_save';
 

@@ -326,14 +326,19 @@ func (c *consumer) call(ctx context.Context, session *gorm.DB, pool gorm.ConnPoo
 	}
 	done := make([]bool, len(messages))
 	var own *gorm.DB
+	var guarded *guard
 	invokeIn := func(call Call, which ...event) error {
 		c.running.Add(1)
 		defer c.running.Add(-1)
 		if own == nil || own.Error != nil { // an earlier call's error is not the next one's
 			own = session.Session(&gorm.Session{NewDB: true, Context: ctx})
 			if _, running := own.Statement.ConnPool.(gorm.TxCommitter); running {
-				own.Statement.ConnPool = &guard{own.Statement.ConnPool}
+				guarded = &guard{ConnPool: own.Statement.ConnPool}
+				own.Statement.ConnPool = guarded
 			}
+		}
+		if guarded != nil {
+			defer guarded.tidy()
 		}
 		return invoke(ctx, own, c.sub.timeout, call, func() { c.quit(which...) })
 	}

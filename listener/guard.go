@@ -16,7 +16,12 @@ var errNotYours = errors.New("pubsub: the transaction belongs to the queue, whic
 
 // guard is a transaction that can't be ended by who is given it. Savepoints, and so
 // GORM's nested transactions, are as ever.
-type guard struct{ gorm.ConnPool }
+type guard struct {
+	gorm.ConnPool
+	// Of the queries so far only the last may have rows that wait to be read.
+	rows *sql.Rows
+	row  *sql.Row
+}
 
 var (
 	_ gorm.Tx             = (*guard)(nil)
@@ -36,6 +41,36 @@ func (g *guard) ExecContext(ctx context.Context, query string, args ...any) (sql
 		return nil, errNotYours
 	}
 	return g.ConnPool.ExecContext(ctx, query, args...)
+}
+
+// QueryContext runs a query.
+func (g *guard) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	rows, err := g.ConnPool.QueryContext(ctx, query, args...)
+	if err == nil {
+		g.rows, g.row = rows, nil
+	}
+	return rows, err
+}
+
+// QueryRowContext runs a query of one row.
+func (g *guard) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	row := g.ConnPool.QueryRowContext(ctx, query, args...)
+	if row.Err() == nil {
+		g.rows, g.row = nil, row
+	}
+	return row
+}
+
+// tidy closes the rows that a function has left unread, which would be in the way
+// of what comes next.
+func (g *guard) tidy() {
+	if g.rows != nil {
+		_ = g.rows.Close()
+	}
+	if g.row != nil {
+		_ = g.row.Scan()
+	}
+	g.rows, g.row = nil, nil
 }
 
 // StmtContext is for GORM's cache of prepared statements.

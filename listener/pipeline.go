@@ -26,9 +26,6 @@ type pipelined struct {
 	ctx  context.Context
 	tx   *sql.Tx // see StmtContext
 	done bool
-	// Of the queries so far only the last may have rows that wait to be read.
-	rows *sql.Rows
-	row  *sql.Row
 }
 
 var (
@@ -95,7 +92,7 @@ func (t *pipelined) Commit() error {
 	if t.done {
 		return sql.ErrTxDone
 	}
-	t.finish()
+	t.done = true
 	var err error
 	if t.tx != nil {
 		err = t.tx.Commit()
@@ -117,7 +114,7 @@ func (t *pipelined) Rollback() error {
 	if t.done {
 		return sql.ErrTxDone
 	}
-	t.finish()
+	t.done = true
 	var err error
 	if t.tx != nil {
 		err = t.tx.Rollback()
@@ -130,17 +127,6 @@ func (t *pipelined) Rollback() error {
 		})
 	}
 	return errors.Join(err, t.release())
-}
-
-// finish closes what a function has left open.
-func (t *pipelined) finish() {
-	t.done = true
-	if t.rows != nil {
-		_ = t.rows.Close()
-	}
-	if t.row != nil {
-		_ = t.row.Scan()
-	}
 }
 
 // release gives the connection back to the pool, or closes it when it is broken or
@@ -156,19 +142,6 @@ func (t *pipelined) release() error {
 		return nil
 	}
 	return errors.Join(err, t.Close())
-}
-
-// QueryContext runs a query.
-func (t *pipelined) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	rows, err := t.Conn.QueryContext(ctx, query, args...)
-	t.rows, t.row = rows, nil
-	return rows, err
-}
-
-// QueryRowContext runs a query of one row.
-func (t *pipelined) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	t.rows, t.row = nil, t.Conn.QueryRowContext(ctx, query, args...)
-	return t.row
 }
 
 // StmtContext is for GORM's cache of prepared statements, when a function asks for

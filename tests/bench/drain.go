@@ -11,6 +11,7 @@ import (
 // The contenders' names.
 const (
 	ours         = "ours"
+	oursSingly   = "ours, rows written by a statement each"
 	riverTuned   = "River, 2,000 workers, cooldown 2 ms"
 	riverID      = "River, the same, only an ID in the arguments"
 	riverPlain   = "River, defaults"
@@ -30,6 +31,13 @@ var drainGroup = group{
 	contenders: []contender{
 		{name: ours, run: func(ctx context.Context, size size, db *database) (figures, error) {
 			return drainRate(ctx, db, size.drain, func(t *tally) queue { return newOurs(oursCount(t, hooks.Concurrency(drainConcurrency))) })
+		}},
+		{name: oursSingly, run: func(ctx context.Context, size size, db *database) (figures, error) {
+			return drainRate(ctx, db, size.drain, func(t *tally) queue {
+				q := newOurs(oursCount(t, hooks.Concurrency(drainConcurrency)))
+				q.singly = true
+				return q
+			})
 		}},
 		{name: riverTuned, run: func(ctx context.Context, size size, db *database) (figures, error) {
 			return drainRate(ctx, db, size.drain, func(t *tally) queue { return newRiver(riverBest, riverCount(t)) })
@@ -59,6 +67,8 @@ var drainGroup = group{
 		{title: "draining stored events, against watermill-sql's queue, batches of 5,000", of: figure{ours, rate}, against: figure{watermillQ5, rate}},
 		{title: "draining stored events, against watermill-sql's queue, batches of 1,000 and rows decoded", of: figure{ours, rate}, against: figure{watermillQD, rate}, least: 1.5},
 		{title: "draining stored events, against watermill-sql's log, batches of 1,000", of: figure{ours, rate}, against: figure{watermillLog, rate}, least: 1.5},
+		{title: "draining events of rows written by a statement each, against River at its best", of: figure{oursSingly, rate}, against: figure{riverTuned, rate}},
+		{title: "draining events of rows written by a statement each, against watermill-sql's queue, batches of 1,000", of: figure{oursSingly, rate}, against: figure{watermillQ1, rate}},
 		{title: "draining stored events, against River at its best with only an ID in the arguments", of: figure{ours, rate}, against: figure{riverID, rate}},
 		{title: "draining stored events, against River's defaults", of: figure{ours, rate}, against: figure{riverPlain, rate}},
 	},

@@ -25,6 +25,7 @@ const (
 // function handles them.
 type oursQueue struct {
 	declare func(in hooks.Option)
+	singly  bool // store writes each row with a statement of its own
 
 	db     *database
 	plugin *pubsub.Plugin
@@ -66,6 +67,9 @@ func (q *oursQueue) open(_ context.Context, db *database) (err error) {
 }
 
 func (q *oursQueue) store(ctx context.Context, n int) error {
+	if q.singly {
+		return q.db.exec(ctx, fmt.Sprintf(fillReadingsSingly, n))
+	}
 	return q.db.exec(ctx, fillReadings, n)
 }
 

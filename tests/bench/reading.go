@@ -34,6 +34,12 @@ const (
 		SELECT 'thermometer ' || i, 'the roof of the house', 'degrees Celsius', true, 20.5 + i, i % 16, clock_timestamp(), clock_timestamp()
 		FROM generate_series(1::int, $1::int) i`
 
+	// fillReadingsSingly does the same with a statement for each.
+	fillReadingsSingly = `DO $fill$ BEGIN FOR i IN 1..%d LOOP
+		INSERT INTO readings (sensor, place, unit, valid, value, channel, taken_at, created_at)
+		VALUES ('thermometer ' || i, 'the roof of the house', 'degrees Celsius', true, 20.5 + i, i %% 16, clock_timestamp(), clock_timestamp());
+		END LOOP; END $fill$`
+
 	insertReading = `INSERT INTO readings (sensor, place, unit, valid, value, channel, taken_at, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
 )

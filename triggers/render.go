@@ -187,7 +187,9 @@ const (
 
 // packs reports whether the rows of large statements are stored in packets. Those
 // of an ordered channel have a key each.
-func (tr trigger) packs() bool { return tr.def.Durable && !tr.def.Ordered && (tr.oldRows || tr.newRows) }
+func (tr trigger) packs() bool {
+	return tr.def.Durable && !tr.def.Ordered && (tr.oldRows || tr.newRows)
+}
 
 // fewFirst reports whether the first few rows are stored without a look at whether
 // there are more, which would cost a third of all that a single row does. Rows that

@@ -31,10 +31,10 @@ type consumer struct {
 	density atomic.Int32 // how many events a row of the table stood for, last
 	// unpipelined: the pool's connections can't begin and claim in one go.
 	unpipelined atomic.Bool
-	mark    mark
-	watches chan *watch     // the one watch, when nobody has it
-	again   atomic.Bool     // the watch is to look at once
-	stop    <-chan struct{} // closed by a soft stop
+	mark        mark
+	watches     chan *watch     // the one watch, when nobody has it
+	again       atomic.Bool     // the watch is to look at once
+	stop        <-chan struct{} // closed by a soft stop
 
 	quitters struct {
 		sync.Mutex

@@ -39,14 +39,13 @@ func expand(stored []event) (events []event, broken []int64) {
 func (e event) members(events []event) []event {
 	packed, data, pos := e.packed, e.data, 1
 	e.packed, e.packet = 0, e.id
-	for range packed {
+	for i := range packed {
 		end, err := row.Skip(data, pos)
 		if err != nil {
 			return events
 		}
-		e.data = strings.TrimSpace(data[pos:end])
+		e.id, e.data = e.packet+int64(i), strings.TrimSpace(data[pos:end])
 		events = append(events, e)
-		e.id++
 		pos = end + 1 // after the comma
 	}
 	return events
@@ -68,5 +67,5 @@ func pack(events []event) (e event, packed sql.NullInt32, rest []event) {
 		n++
 	}
 	e.data = string(append(b, ']'))
-	return e, sql.NullInt32{Int32: int32(n), Valid: true}, events[n:] //nolint:gosec // a packet has few
+	return e, sql.NullInt32{Int32: int32(n), Valid: true}, events[n:]
 }

@@ -43,29 +43,37 @@ func TestQueuePackets(t *testing.T) {
 		want  int // events
 		at    func(p hooks.TriggerPayload[parcel]) *parcel
 	}{
-		"Insert": {func(r *listener.Registry, f hooks.Handler[parcel]) {
-			hooks.OnInsert(&parcel{}, f, hooks.In(r), hooks.Name("d"))
+		"Insert": {
+			func(r *listener.Registry, f hooks.Handler[parcel]) {
+				hooks.OnInsert(&parcel{}, f, hooks.In(r), hooks.Name("d"))
+			},
+			nil, 1000, func(p hooks.TriggerPayload[parcel]) *parcel { return p.New },
 		},
-			nil, 1000, func(p hooks.TriggerPayload[parcel]) *parcel { return p.New }},
-		"Update": {func(r *listener.Registry, f hooks.Handler[parcel]) {
-			hooks.OnUpdate(&parcel{}, f, hooks.In(r), hooks.Name("d"))
-		},
-			[]string{"UPDATE parcels SET weight = weight + 1"}, 1000, func(p hooks.TriggerPayload[parcel]) *parcel {
+		"Update": {
+			func(r *listener.Registry, f hooks.Handler[parcel]) {
+				hooks.OnUpdate(&parcel{}, f, hooks.In(r), hooks.Name("d"))
+			},
+			[]string{"UPDATE parcels SET weight = weight + 1"},
+			1000, func(p hooks.TriggerPayload[parcel]) *parcel {
 				if p.Old.ID != p.New.ID || p.Old.Weight+1 != p.New.Weight {
 					return &parcel{}
 				}
 				return p.New
-			}},
+			},
+		},
 		"Columns": {func(r *listener.Registry, f hooks.Handler[parcel]) {
 			hooks.OnUpdate(&parcel{}, f, hooks.In(r), hooks.Name("d"), hooks.Columns("Weight"))
 		}, []string{"UPDATE parcels SET weight = weight + id % 2"}, 500, func(p hooks.TriggerPayload[parcel]) *parcel { return p.New }},
 		"When": {func(r *listener.Registry, f hooks.Handler[parcel]) {
 			hooks.OnInsert(&parcel{}, f, hooks.In(r), hooks.Name("d"), hooks.When("NEW.id % 4 = 0"))
 		}, nil, 250, func(p hooks.TriggerPayload[parcel]) *parcel { return p.New }},
-		"Delete": {func(r *listener.Registry, f hooks.Handler[parcel]) {
-			hooks.OnDelete(&parcel{}, f, hooks.In(r), hooks.Name("d"))
+		"Delete": {
+			func(r *listener.Registry, f hooks.Handler[parcel]) {
+				hooks.OnDelete(&parcel{}, f, hooks.In(r), hooks.Name("d"))
+			},
+			[]string{"DELETE FROM parcels"},
+			1000, func(p hooks.TriggerPayload[parcel]) *parcel { return p.Old },
 		},
-			[]string{"DELETE FROM parcels"}, 1000, func(p hooks.TriggerPayload[parcel]) *parcel { return p.Old }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -51,12 +51,14 @@ func TestQueueTransaction(t *testing.T) {
 			return postgres.Open(dsn + "&default_query_exec_mode=exec"), &gorm.Config{}, nil
 		},
 		"OthersDriver": func(t *testing.T, dsn string) (gorm.Dialector, *gorm.Config, []pubsub.Option) {
+			t.Helper()
 			config, err := pgx.ParseConfig(dsn)
 			require.NoError(t, err)
 			pool := sql.OpenDB(wrapped{stdlib.GetConnector(*config)})
 			return postgres.New(postgres.Config{Conn: pool}), &gorm.Config{}, []pubsub.Option{pubsub.ListenDSN(dsn)}
 		},
 		"OneConnection": func(t *testing.T, dsn string) (gorm.Dialector, *gorm.Config, []pubsub.Option) {
+			t.Helper()
 			config, err := pgx.ParseConfig(dsn)
 			require.NoError(t, err)
 			pool := stdlib.OpenDB(*config)

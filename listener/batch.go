@@ -97,8 +97,6 @@ func (c *consumer) unpack(ctx context.Context, packets ...int64) error {
 	return c.alone(ctx, func(tx gorm.ConnPool) error { return c.store.unpack(ctx, tx, c, packets) })
 }
 
-func (t *transaction) size() int { return len(t.events) }
-
 // handle handles the events. When a function fails, the transaction is rolled
 // back, and they are handled one by one.
 func (t *transaction) handle(ctx context.Context) error {

@@ -265,8 +265,6 @@ func (c *consumer) outage(ctx context.Context, err error) {
 
 // batch is a number of claimed events.
 type batch interface {
-	// size is how many, before handle is called.
-	size() int
 	// handle handles them. The error is the database's.
 	handle(ctx context.Context) error
 }

@@ -22,29 +22,36 @@ func (l *Listener) Drain(ctx context.Context) (int, error) {
 	for _, c := range r.consumers {
 		c.onFailure = func(err error) { failures = append(failures, fmt.Errorf("listener %q: %w", c.sub.name, err)) }
 	}
-	total := 0
 	for {
 		if _, _, err := r.store.promote(ctx, l.config.DB); err != nil {
-			return total, errors.Join(append(failures, err)...)
+			return attempts(r.consumers), errors.Join(append(failures, err)...)
 		}
-		pass := 0
+		found := false
 		for _, c := range r.consumers {
 			for {
 				b, more, err := c.claim(ctx)
 				if err == nil && b != nil {
-					pass += b.size()
+					found = true
 					err = b.handle(ctx)
 				}
 				if err != nil {
-					return total, errors.Join(append(failures, err)...)
+					return attempts(r.consumers), errors.Join(append(failures, err)...)
 				}
 				if b == nil && !more {
 					break
 				}
 			}
 		}
-		if total += pass; pass == 0 {
-			return total, errors.Join(failures...)
+		if !found {
+			return attempts(r.consumers), errors.Join(failures...)
 		}
 	}
+}
+
+// attempts returns how many events were handled, well or not.
+func attempts(consumers []*consumer) (n int) {
+	for _, c := range consumers {
+		n += int(c.handled.Load() + c.failed.Load())
+	}
+	return n
 }

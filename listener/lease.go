@@ -40,8 +40,6 @@ type lease struct {
 	cancel  context.CancelCauseFunc
 }
 
-func (l *lease) size() int { return len(l.pending) }
-
 // handle handles the events, outside of a transaction, as long as a batch may last,
 // and gives the rest back.
 func (l *lease) handle(ctx context.Context) error {

@@ -309,7 +309,7 @@ func TestQueueFunctionThatNeverReturns(t *testing.T) {
 			<-release
 		}
 		return nil
-	}, hooks.Concurrency(2), hooks.Timeout(time.Millisecond))
+	}, hooks.Concurrency(2), hooks.Timeout(100*time.Millisecond))
 	other := newInbox[string]()
 	onParcelDurably(r, "other", other.put)
 	db, _ := taped(t, r, []any{&parcel{}, &receipt{}})

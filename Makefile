@@ -2,7 +2,7 @@ FUZZTIME ?= 30s
 BENCHTIME ?= 1s
 LINT = go tool -modfile=tools/go.mod golangci-lint
 
-.PHONY: help test race lint fmt fuzz bench microbench tidy
+.PHONY: help test race conformance lint fmt fuzz bench microbench tidy
 
 help: ## print this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -13,9 +13,13 @@ test: ## run all tests
 race: ## run all tests with the race detector
 	go test -race ./...
 
+conformance: ## run what GORM can do, on Postgres and SQLite, in a module of its own
+	go -C tests/orm test ./...
+
 lint: ## run golangci-lint, pinned in tools/go.mod
 	$(LINT) run ./...
 	cd tests/bench && go tool -modfile=../../tools/go.mod golangci-lint run --config ../../.golangci.yml ./...
+	cd tests/orm && go tool -modfile=../../tools/go.mod golangci-lint run --config ../../.golangci.yml ./...
 
 fmt: ## format all Go files
 	$(LINT) fmt
@@ -30,4 +34,4 @@ microbench: ## run all Go benchmarks, each for BENCHTIME (1s)
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/row ./tests/...
 
 tidy: ## tidy all go.mod files
-	go mod tidy && go -C tools mod tidy && go -C tests/bench mod tidy
+	go mod tidy && go -C tools mod tidy && go -C tests/bench mod tidy && go -C tests/orm mod tidy

@@ -22,6 +22,12 @@
 // process that is listening gets each event, at most once. See package listener
 // for what both mean.
 //
+// # After the commit
+//
+// AfterCommit and AfterRollback call a function of this process's when a transaction
+// has really ended, in whatever way it was begun, on every database of GORM's. They
+// are for what may get lost with the process; a listener is for what may not.
+//
 // # Mistakes
 //
 // A declaration that can't be right whatever the database (no function, a name

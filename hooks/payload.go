@@ -31,6 +31,9 @@ type TriggerPayload[M any] struct {
 	Attempt int
 	// CreatedAt is when the trigger ran, by the database's clock.
 	CreatedAt time.Time
+	// Context is what the writer's transaction gave its events to carry, by
+	// triggers.SetContext; empty for none. See triggers.ContextAs.
+	Context triggers.EventContext
 
 	schema *schema.Schema
 	plan   *row.Plan

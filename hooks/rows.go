@@ -166,7 +166,7 @@ func (r *rows[M]) split(ctx context.Context, m *listener.Message, payload *Trigg
 		pos = 0
 	}
 	for ; ; pos++ {
-		*payload = TriggerPayload[M]{Op: m.Op, EventID: m.ID, Attempt: m.Attempt, CreatedAt: m.At, schema: r.schema, plan: p.Plan}
+		*payload = TriggerPayload[M]{Op: m.Op, EventID: m.ID, Attempt: m.Attempt, CreatedAt: m.At, Context: m.Context, schema: r.schema, plan: p.Plan}
 		end, err := r.decode(ctx, p, m, pos, payload)
 		if err != nil {
 			// The table may have changed since the plan was made.

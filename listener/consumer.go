@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"github.com/gorm-pubsub/pubsub/triggers"
 )
 
 // consumer handles one durable subscription's events in this process.
@@ -326,6 +328,10 @@ func (c *consumer) call(ctx context.Context, session *gorm.DB, pool gorm.ConnPoo
 	var own *gorm.DB
 	var guarded *guard
 	invokeIn := func(call Call, which ...event) error {
+		ctx := ctx
+		if len(which) == 1 {
+			ctx = triggers.WithEventContext(ctx, triggers.EventContext(which[0].context))
+		}
 		c.running.Add(1)
 		defer c.running.Add(-1)
 		if own == nil || own.Error != nil { // an earlier call's error is not the next one's
@@ -338,7 +344,11 @@ func (c *consumer) call(ctx context.Context, session *gorm.DB, pool gorm.ConnPoo
 		if guarded != nil {
 			defer guarded.tidy()
 		}
-		return invoke(ctx, own, c.sub.timeout, call, func() { c.quit(which...) })
+		session := own
+		if len(which) == 1 && which[0].context != "" {
+			session = own.WithContext(ctx)
+		}
+		return invoke(ctx, session, c.sub.timeout, call, func() { c.quit(which...) })
 	}
 	deliver := func(which int, call Call, err error) bool {
 		if which == All {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"strings"
+	"sync"
 
 	"gorm.io/gorm"
 )
@@ -19,6 +20,7 @@ var errNotYours = errors.New("pubsub: the transaction belongs to the queue, whic
 type guard struct {
 	gorm.ConnPool
 	// Of the queries so far only the last may have rows that wait to be read.
+	mu   sync.Mutex
 	rows *sql.Rows
 	row  *sql.Row
 }
@@ -47,7 +49,7 @@ func (g *guard) ExecContext(ctx context.Context, query string, args ...any) (sql
 func (g *guard) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	rows, err := g.ConnPool.QueryContext(ctx, query, args...)
 	if err == nil {
-		g.rows, g.row = rows, nil
+		g.remember(rows, nil)
 	}
 	return rows, err
 }
@@ -56,14 +58,22 @@ func (g *guard) QueryContext(ctx context.Context, query string, args ...any) (*s
 func (g *guard) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	row := g.ConnPool.QueryRowContext(ctx, query, args...)
 	if row.Err() == nil {
-		g.rows, g.row = nil, row
+		g.remember(nil, row)
 	}
 	return row
+}
+
+func (g *guard) remember(rows *sql.Rows, row *sql.Row) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.rows, g.row = rows, row
 }
 
 // tidy closes the rows that a function has left unread, which would be in the way
 // of what comes next.
 func (g *guard) tidy() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if g.rows != nil {
 		_ = g.rows.Close()
 	}
@@ -80,6 +90,9 @@ func (g *guard) StmtContext(ctx context.Context, stmt *sql.Stmt) *sql.Stmt {
 	}
 	return stmt
 }
+
+// Unwrap returns the transaction, for the hooks of its end.
+func (g *guard) Unwrap() gorm.ConnPool { return g.ConnPool }
 
 // GetDBConn is for gorm.DB.DB, which has no answer inside of a transaction.
 func (*guard) GetDBConn() (*sql.DB, error) { return nil, gorm.ErrInvalidDB }

@@ -174,7 +174,7 @@ type StoredEvent struct {
 	// value.
 	Payload json.RawMessage
 	// Context is what the writer's transaction gave its events to carry.
-	Context string
+	Context triggers.EventContext
 	// Attempt counts the attempts so far.
 	Attempt   int
 	CreatedAt time.Time

@@ -1,11 +1,13 @@
 package listener
 
 import (
+	"encoding/json"
 	"strings"
 	"time"
 
 	"gorm.io/gorm"
 
+	"github.com/gorm-pubsub/pubsub/internal/row"
 	"github.com/gorm-pubsub/pubsub/triggers"
 )
 
@@ -36,7 +38,7 @@ type Message struct {
 	// removes the event, which holds a connection already, or the application's.
 	Pool gorm.ConnPool
 	// Context is what the writer's transaction gave its events to carry.
-	Context string
+	Context triggers.EventContext
 
 	// Arrived is when the notification arrived, by this process's clock.
 	Arrived time.Time
@@ -50,6 +52,7 @@ type Message struct {
 // payload and becomes Data as it is.
 //
 //	{"pubsub":1,"at":2,"op":"insert","rows":[…]}
+//	{"pubsub":1,"at":2,"context":"{…}","op":"insert","rows":[…]}
 //	{"pubsub":1,"at":2,"op":"insert","lost":"…"}
 //	{"pubsub":1,"at":2,"data":…}
 //	{"pubsub":1,"stored":true}
@@ -78,6 +81,11 @@ func parse(channel, payload string, arrived time.Time) Message {
 		return foreign
 	}
 	m.At = time.UnixMicro(micros)
+	if text, ok := strings.CutPrefix(rest, `,"context":`); ok {
+		if m.Context, rest, ok = quoted(text); !ok {
+			return foreign
+		}
+	}
 	if data, ok := strings.CutPrefix(rest, `,"data":`); ok {
 		m.Data = data
 		return m
@@ -100,6 +108,15 @@ func parse(channel, payload string, arrived time.Time) Message {
 		return m
 	}
 	return foreign
+}
+
+// quoted reads the JSON string at the beginning of text.
+func quoted(text string) (c triggers.EventContext, rest string, ok bool) {
+	end, err := row.Skip(text, 0)
+	if err != nil || json.Unmarshal([]byte(text[:end]), &c) != nil {
+		return "", text, false
+	}
+	return c, text[end:], true
 }
 
 // integer reads the digits at the beginning of text.

@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/gorm"
+
+	"github.com/gorm-pubsub/pubsub/internal/txhook"
 )
 
 const beginSQL = "begin isolation level read committed"
@@ -19,24 +21,30 @@ var errNoPipeline = errors.New("the pool's connections are not pgx's own")
 
 // pipelined is a transaction on a connection of the pool that was begun together
 // with its first query: an event that comes alone is handled one round trip
-// sooner. To GORM it is a transaction like those of database/sql. It belongs to one
-// goroutine, as a function's transaction does.
+// sooner. To GORM it is a transaction like those of database/sql.
 type pipelined struct {
 	*sql.Conn
-	ctx  context.Context
-	tx   *sql.Tx // see StmtContext
-	done bool
+	ctx   context.Context
+	tx    *sql.Tx // see SQLTx
+	done  bool
+	hooks txhook.Scope
 }
 
 var (
 	_ gorm.Tx             = (*pipelined)(nil)
 	_ gorm.TxCommitter    = (*pipelined)(nil)
 	_ gorm.GetDBConnector = (*pipelined)(nil)
+	_ txhook.Transaction  = (*pipelined)(nil)
 )
+
+// connector is a pool that lends a connection, as *sql.DB is one.
+type connector interface {
+	Conn(context.Context) (*sql.Conn, error)
+}
 
 // pipeline begins a transaction and runs the query in it, at once. scan is called
 // for each row.
-func pipeline(ctx context.Context, pool *sql.DB, query string, args []any, scan func(pgx.Rows) error) (*pipelined, error) {
+func pipeline(ctx context.Context, pool connector, query string, args []any, scan func(pgx.Rows) error) (*pipelined, error) {
 	conn, err := pool.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("begin a transaction: %w", err)
@@ -51,7 +59,10 @@ func pipeline(ctx context.Context, pool *sql.DB, query string, args []any, scan 
 		if err == nil {
 			err = each(results, scan)
 		}
-		return errors.Join(err, results.Close())
+		if closing := results.Close(); err == nil {
+			err = closing
+		}
+		return err
 	})
 	switch {
 	case errors.Is(err, errNoPipeline):
@@ -105,7 +116,9 @@ func (t *pipelined) Commit() error {
 			return err
 		})
 	}
-	return errors.Join(err, t.release())
+	released := t.release()
+	t.hooks.Finish(err == nil)
+	return errors.Join(err, released)
 }
 
 // Rollback ends the transaction, as sql.Tx does. A connection on which that fails
@@ -126,7 +139,9 @@ func (t *pipelined) Rollback() error {
 			return err
 		})
 	}
-	return errors.Join(err, t.release())
+	released := t.release()
+	t.hooks.Finish(false)
+	return errors.Join(err, released)
 }
 
 // release gives the connection back to the pool, or closes it when it is broken or
@@ -144,20 +159,50 @@ func (t *pipelined) release() error {
 	return errors.Join(err, t.Close())
 }
 
-// StmtContext is for GORM's cache of prepared statements, when a function asks for
-// it. It takes a transaction of database/sql; that the server has one already is
+// Hooks returns what is to be called when the transaction has ended.
+func (t *pipelined) Hooks() *txhook.Scope { return &t.hooks }
+
+// ExecContext runs a statement.
+func (t *pipelined) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	result, err := t.Conn.ExecContext(ctx, query, args...)
+	if err == nil {
+		t.hooks.Saw(query)
+	}
+	return result, err
+}
+
+// QueryContext runs a query.
+func (t *pipelined) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	rows, err := t.Conn.QueryContext(ctx, query, args...)
+	if err == nil {
+		t.hooks.Saw(query)
+	}
+	return rows, err
+}
+
+// SQLTx returns a transaction of database/sql for who needs one: a function that asks
+// for it, or for GORM's cache of prepared statements. That the server has one already is
 // but a warning in its log.
-func (t *pipelined) StmtContext(ctx context.Context, stmt *sql.Stmt) *sql.Stmt {
+func (t *pipelined) SQLTx() *sql.Tx {
 	if t.tx == nil {
 		tx, err := t.BeginTx(t.ctx, nil)
-		if err != nil { // a statement that fails, and runs nowhere else
-			ctx, cancel := context.WithCancel(ctx)
-			cancel()
-			return new(sql.Tx).StmtContext(ctx, stmt)
+		if err != nil {
+			return nil
 		}
 		t.tx = tx
 	}
-	return t.tx.StmtContext(ctx, stmt)
+	return t.tx
+}
+
+// StmtContext is for GORM's cache of prepared statements.
+func (t *pipelined) StmtContext(ctx context.Context, stmt *sql.Stmt) *sql.Stmt {
+	if tx := t.SQLTx(); tx != nil {
+		return tx.StmtContext(ctx, stmt)
+	}
+	// A statement that fails, and runs nowhere else.
+	ctx, cancel := context.WithCancel(ctx)
+	cancel()
+	return new(sql.Tx).StmtContext(ctx, stmt)
 }
 
 // GetDBConn is for gorm.DB.DB, which has no answer inside of a transaction.

@@ -87,7 +87,7 @@ func (s *store) claim(ctx context.Context, c *consumer, after int64, most int) (
 	if c.sub.ordered {
 		call = s.orderedCall
 	}
-	if pool, ok := c.pool.(*sql.DB); ok && !c.unpipelined.Load() {
+	if pool, ok := c.pool.(connector); ok && !c.unpipelined.Load() {
 		t, err := pipeline(ctx, pool, call, []any{c.id, after, most}, func(rows pgx.Rows) error {
 			e, err := scan(rows)
 			stored = append(stored, e)
@@ -174,7 +174,7 @@ func inOrder(events []event) []event {
 // message returns the event as the handlers see it.
 func (e *event) message(channel string, arrived time.Time, generation int64, pool gorm.ConnPool) Message {
 	m := Message{
-		Channel: channel, ID: e.id, Attempt: e.failed + 1, At: e.at, Data: e.data, Context: e.context,
+		Channel: channel, ID: e.id, Attempt: e.failed + 1, At: e.at, Data: e.data, Context: triggers.EventContext(e.context),
 		Arrived: arrived, Generation: generation, Pool: pool,
 	}
 	m.Op, _ = triggers.ParseOp(e.op)

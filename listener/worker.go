@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"github.com/gorm-pubsub/pubsub/triggers"
 )
 
 // worker runs one subscription's function on what its queue holds.
@@ -155,7 +157,12 @@ func (d *delivery) deliver(_ int, call Call, err error) bool {
 func (d *delivery) call(call Call) error {
 	d.running.Add(1)
 	defer d.running.Add(-1)
-	err := invoke(d.ctx, d.session, d.sub.timeout, call, func() { d.fail(d.current, errGoexit) })
+	ctx, session := d.ctx, d.session
+	if c := d.current.Context; c != "" {
+		ctx = triggers.WithEventContext(ctx, c)
+		session = session.WithContext(ctx)
+	}
+	err := invoke(ctx, session, d.sub.timeout, call, func() { d.fail(d.current, errGoexit) })
 	if d.session.Error != nil {
 		d.renew()
 	}

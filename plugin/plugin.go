@@ -14,6 +14,7 @@ import (
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
+	"github.com/gorm-pubsub/pubsub/hooks"
 	"github.com/gorm-pubsub/pubsub/internal/plain"
 	"github.com/gorm-pubsub/pubsub/listener"
 	"github.com/gorm-pubsub/pubsub/triggers"
@@ -96,6 +97,9 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	if !wrapDialector(db, p) {
 		p.logger.Warn("AutoMigrate installs no triggers with this dialector: call Migrate after it", "dialector", fmt.Sprintf("%T", db.Dialector))
 	}
+	if err := (hooks.Transactions{}).Initialize(db); err != nil {
+		return err
+	}
 	p.db = db
 	p.listener = listener.New(listener.Config{
 		DB: db, Pool: plain.Pool(db), Registry: p.registry, Dial: p.dial, Logger: p.logger,
@@ -122,7 +126,7 @@ func checkSchema(name string) error {
 func (p *Plugin) initializeAgain(db *gorm.DB) error {
 	for _, plugin := range db.Plugins {
 		if plugin == gorm.Plugin(p) {
-			return nil
+			return hooks.Transactions{}.Initialize(db)
 		}
 	}
 	return fmt.Errorf("%w: this plugin is in use by another *gorm.DB; make one with New for each", ErrTwoPlugins)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"runtime"
 	"strings"
@@ -401,7 +402,7 @@ func plugNewResolver(t *testing.T, url string) *plugResolver {
 			if prepared, ok := pool.(*gorm.PreparedStmtDB); ok {
 				pool = prepared.ConnPool
 			}
-			if db, ok := pool.(*sql.DB); ok {
+			if db, ok := pool.(io.Closer); ok {
 				_ = db.Close()
 			}
 		}

@@ -113,7 +113,7 @@ func TestQueueTransaction(t *testing.T) {
 	for how, openWith := range opened {
 		for name, f := range functions {
 			for kind, opts := range map[string][]hooks.Option{"Unordered": nil, "Ordered": {hooks.Ordered()}} {
-				if kind == "Ordered" && name != "Nothing" || how != "Plain" && !slices.Contains([]string{"Nothing", "RowsLeftOpen", "Prepared", "Nested"}, name) {
+				if kind == "Ordered" && name != "Nothing" || how != "Plain" && !slices.Contains([]string{"Nothing", "RowsLeftOpen", "Prepared"}, name) {
 					continue
 				}
 				t.Run(how+"_"+name+"_"+kind, func(t *testing.T) {

@@ -79,7 +79,7 @@ func newTape(t *testing.T) *tape {
 }
 
 // dsnOf returns the address that pubsubtest opened.
-func dsnOf(t *testing.T, db *gorm.DB) string {
+func dsnOf(t testing.TB, db *gorm.DB) string {
 	t.Helper()
 	d, ok := db.Dialector.(*pubsub.Dialector)
 	require.True(t, ok)

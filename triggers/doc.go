@@ -6,6 +6,9 @@
 // models that it migrates. Call it to see the SQL, to check for drift in a
 // deployment, or to clean up after a declaration was removed.
 //
+// SetContext gives the events of a transaction something to carry, and Ignore keeps a
+// transaction from causing any.
+//
 // # Guarantees
 //
 //   - A trigger never makes a user's write fail. Whatever goes wrong inside it

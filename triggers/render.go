@@ -13,8 +13,9 @@ type pin struct{ name, value, catalog string }
 
 // pins are the settings of trigger functions. The search_path keeps others from
 // putting their objects under ours; the rest decides how rows print as JSON and
-// what a condition means, which the writer's session must not change. See
-// trigger.pins for which a function needs.
+// what a condition means, which the writer's session must not change. The server's JIT compiler is kept out
+// since a plan that a session has made for a large statement is compiled anew for each
+// small one. See trigger.pins for which a function needs.
 var pins = []pin{
 	{"search_path", "pg_catalog, pg_temp", "search_path=pg_catalog, pg_temp"},
 	{"bytea_output", "'hex'", "bytea_output=hex"},
@@ -24,6 +25,7 @@ var pins = []pin{
 	{"IntervalStyle", "'postgres'", "IntervalStyle=postgres"},
 	{"standard_conforming_strings", "on", "standard_conforming_strings=on"},
 	{"transform_null_equals", "off", "transform_null_equals=off"},
+	{"jit", "off", "jit=off"},
 }
 
 // packed is how many bytes of rows go into one notification: 7,999, the most
@@ -100,8 +102,17 @@ func (tr trigger) body(schema string) string {
 	}
 	if tr.packs() {
 		b.line(1, "pubsub_rows pg_catalog.int4;")
+		if tr.bare() {
+			b.line(1, "pubsub_jit pg_catalog.text;")
+		}
 	}
 	b.line(0, "BEGIN")
+	setting := "pg_catalog.current_setting(" + plain.Literal(ignoreSetting) + ", true)"
+	b.line(1, "IF %s OPERATOR(pg_catalog.<>) '' THEN", setting)
+	b.line(2, "IF %s OPERATOR(pg_catalog.=) %s OR pg_catalog.strpos(%[1]s, %[3]s) OPERATOR(pg_catalog.>) 0 THEN", setting, plain.Literal(ignoreAll), plain.Literal(ignored(tr.def.Channel)))
+	b.line(3, "RETURN NULL;")
+	b.line(2, "END IF;")
+	b.line(1, "END IF;")
 	if tr.perRow && (tr.filter() != "" || tr.def.Durable && tr.def.Ordered) {
 		b.line(1, "-- columns %s", tr.table.shape())
 	}
@@ -202,7 +213,7 @@ func (tr trigger) storeRest(b *script, schema string) {
 	b.line(1, "IF pubsub_rows OPERATOR(pg_catalog.>=) %d THEN", few)
 	b.line(2, "pubsub_rows := (%s);", tr.perPacket(schema))
 	b.line(2, "IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN")
-	b.line(3, "%s;", strings.Join(tr.insertPackets(schema, "", rest), "\n        "))
+	tr.storePackets(b, schema, "", rest, 3)
 	b.line(2, "ELSIF pubsub_rows IS NOT NULL THEN")
 	b.line(3, "%s;", strings.Join(tr.insertRange(schema, rest), "\n        "))
 	b.line(2, "END IF;")
@@ -231,7 +242,7 @@ func (tr trigger) storeRows(b *script, schema, filter string, indent int) {
 	}
 	b.line(indent, "pubsub_rows := (%s);", tr.perPacket(schema))
 	b.line(indent, "IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN")
-	b.line(indent+1, "%s;", strings.Join(tr.insertPackets(schema, filter, ""), margin+"  "))
+	tr.storePackets(b, schema, filter, "", indent+1)
 	b.line(indent, "ELSE")
 	b.line(indent+1, "%s;", strings.ReplaceAll(single, margin, margin+"  "))
 	b.line(indent, "END IF;")
@@ -249,6 +260,19 @@ func (tr trigger) perPacket(schema string) string {
 	}
 	return fmt.Sprintf("SELECT LEAST(%d, %d OPERATOR(pg_catalog./) pg_catalog.octet_length((%s)::pg_catalog.text)) FROM %s_rows AS %s OFFSET %d LIMIT 1",
 		Numbers, page/times, tr.single(schema, row), side, side, few)
+}
+
+// storePackets renders the statements that store rows in packets. A function without
+// pins keeps the JIT compiler out for them alone.
+func (tr trigger) storePackets(b *script, schema, filter, limit string, indent int) {
+	if tr.bare() {
+		b.line(indent, "pubsub_jit := pg_catalog.current_setting('jit');")
+		b.line(indent, "PERFORM pg_catalog.set_config('jit', 'off', true);")
+	}
+	b.line(indent, "%s;", strings.Join(tr.insertPackets(schema, filter, limit), "\n"+strings.Repeat("  ", indent+1)))
+	if tr.bare() {
+		b.line(indent, "pubsub_jit := pg_catalog.set_config('jit', pubsub_jit, true);")
+	}
 }
 
 // insertPackets renders the statement that stores the rows that pass in packets.
@@ -287,7 +311,7 @@ func (tr trigger) subscribed() string {
 }
 
 // storedContext renders what the writer's transaction gave its events to carry.
-const storedContext = "CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END"
+const storedContext = "CASE WHEN pg_catalog.current_setting('" + contextSetting + "', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('" + contextSetting + "', true) END"
 
 // insert renders the statement that stores the events of the rows that pass.
 func (tr trigger) insert(schema, filter, key, problem string) []string {

@@ -13,7 +13,8 @@ CREATE TABLE IF NOT EXISTS {{schema}}.payload (
 -- Numbers every notification, so that Postgres never takes two for one.
 CREATE SEQUENCE IF NOT EXISTS {{schema}}.notification_id;
 
--- send notifies the channel. content is the inside of a JSON object. It returns
+-- send notifies the channel. content is the inside of a JSON object; what the
+-- transaction gave its events to carry comes before it, as a string. It returns
 -- 0, so that plpgsql can call it in an assignment, which is its cheapest call.
 -- A payload of 8,000 bytes or more would be an error, and a full queue would
 -- make the commit fail: the first is stored instead, the second is lost with a
@@ -22,7 +23,8 @@ CREATE OR REPLACE FUNCTION {{schema}}.send(channel text, content text) RETURNS i
 LANGUAGE plpgsql AS $pubsub$
 DECLARE
   id bigint := nextval('{{schema_literal}}.notification_id'::regclass);
-  message text := '{"pubsub":' || id || ',"at":' || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || ',' || content || '}';
+  message text := '{"pubsub":' || id || ',"at":' || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+    || COALESCE(',"context":' || to_json(NULLIF(current_setting('pubsub.context', true), '')), '') || ',' || content || '}';
   ignored text;
 BEGIN
   IF pg_notification_queue_usage() > 0.75 THEN

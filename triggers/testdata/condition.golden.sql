@@ -9,7 +9,8 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-AS $pubsub_dff24ad4$
+SET jit = off
+AS $pubsub_7f091b4e$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
@@ -17,6 +18,11 @@ DECLARE
   items text := '';
   item text;
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_save,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   BEGIN
     FOR item IN
       SELECT ',' || row_to_json(new.*)::text
@@ -47,7 +53,7 @@ NEW.score > 10 -- '$pubsub$' \
   END;
   RETURN NULL;
 END
-$pubsub_dff24ad4$;
+$pubsub_7f091b4e$;
 
 REVOKE ALL ON FUNCTION "pubsub"."authors_save_insert_a9ede22e"() FROM PUBLIC;
 
@@ -56,7 +62,7 @@ AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub ff34ad30 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub af16f140 authors_save';
 
 -- channel "authors_save": update on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_update_a9ede22e"() RETURNS trigger
@@ -69,7 +75,8 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
-AS $pubsub_b24e9bde$
+SET jit = off
+AS $pubsub_f378200c$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
@@ -77,6 +84,11 @@ DECLARE
   items text := '';
   item text;
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_save,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   BEGIN
     FOR item IN
       SELECT ',' || '[' || row_to_json("pubsub old row")::text || ',' || row_to_json("pubsub new row")::text || ']'
@@ -109,7 +121,7 @@ NEW.score > 10 -- '$pubsub$' \
   END;
   RETURN NULL;
 END
-$pubsub_b24e9bde$;
+$pubsub_f378200c$;
 
 REVOKE ALL ON FUNCTION "pubsub"."authors_save_update_a9ede22e"() FROM PUBLIC;
 
@@ -118,5 +130,5 @@ AFTER UPDATE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_update_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub cdd6df45 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub 198e73d1 authors_save';
 

@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -17,6 +18,11 @@ DECLARE
   items text := '';
   item text;
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_delete,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   BEGIN
     FOR item IN
       SELECT ',' || row_to_json(old.*)::text
@@ -52,5 +58,5 @@ AFTER DELETE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_delete_delete_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_delete_delete" ON "public"."authors" IS 'pubsub 40b81eb7 authors_delete';
+COMMENT ON TRIGGER "pubsub_authors_delete_delete" ON "public"."authors" IS 'pubsub 4190b726 authors_delete';
 

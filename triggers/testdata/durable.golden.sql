@@ -9,13 +9,20 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
   size pg_catalog.int4 := 0;
   pubsub_rows pg_catalog.int4;
+  pubsub_jit pg_catalog.text;
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_save,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   INSERT INTO "pubsub"."event" (subscription_id, op, payload, context)
     SELECT pubsub_subscription.id, 'delete', pubsub_row.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END
     FROM (SELECT CASE WHEN pg_catalog.pg_column_size(old.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old.*) ELSE pg_catalog.row_to_json(old.*) END AS payload FROM old_rows AS old LIMIT 8) AS pubsub_row
@@ -28,6 +35,8 @@ BEGIN
   IF pubsub_rows OPERATOR(pg_catalog.>=) 8 THEN
     pubsub_rows := (SELECT LEAST(64, 7000 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(old.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old.*) ELSE pg_catalog.row_to_json(old.*) END)::pg_catalog.text)) FROM old_rows AS old OFFSET 8 LIMIT 1);
     IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN
+      pubsub_jit := pg_catalog.current_setting('jit');
+      PERFORM pg_catalog.set_config('jit', 'off', true);
       INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, packed)
         SELECT pubsub_subscription.id, 'delete', pubsub_packet.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, pubsub_packet.packed
         FROM (
@@ -40,6 +49,7 @@ BEGIN
         ) AS pubsub_packet CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
         WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast
         ORDER BY pubsub_packet.number;
+      pubsub_jit := pg_catalog.set_config('jit', pubsub_jit, true);
     ELSIF pubsub_rows IS NOT NULL THEN
       INSERT INTO "pubsub"."event" (subscription_id, op, payload, context)
         SELECT pubsub_subscription.id, 'delete', pubsub_row.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END
@@ -59,7 +69,7 @@ AFTER DELETE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_delete_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_delete" ON "public"."authors" IS 'pubsub 8632fa76 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_delete" ON "public"."authors" IS 'pubsub 7508869d authors_save';
 
 -- channel "authors_save": insert on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_insert_a9ede22e"() RETURNS trigger
@@ -72,13 +82,20 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
   size pg_catalog.int4 := 0;
   pubsub_rows pg_catalog.int4;
+  pubsub_jit pg_catalog.text;
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_save,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   INSERT INTO "pubsub"."event" (subscription_id, op, payload, context)
     SELECT pubsub_subscription.id, 'insert', pubsub_row.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END
     FROM (SELECT CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END AS payload FROM new_rows AS new LIMIT 8) AS pubsub_row
@@ -91,6 +108,8 @@ BEGIN
   IF pubsub_rows OPERATOR(pg_catalog.>=) 8 THEN
     pubsub_rows := (SELECT LEAST(64, 7000 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END)::pg_catalog.text)) FROM new_rows AS new OFFSET 8 LIMIT 1);
     IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN
+      pubsub_jit := pg_catalog.current_setting('jit');
+      PERFORM pg_catalog.set_config('jit', 'off', true);
       INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, packed)
         SELECT pubsub_subscription.id, 'insert', pubsub_packet.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, pubsub_packet.packed
         FROM (
@@ -103,6 +122,7 @@ BEGIN
         ) AS pubsub_packet CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
         WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast
         ORDER BY pubsub_packet.number;
+      pubsub_jit := pg_catalog.set_config('jit', pubsub_jit, true);
     ELSIF pubsub_rows IS NOT NULL THEN
       INSERT INTO "pubsub"."event" (subscription_id, op, payload, context)
         SELECT pubsub_subscription.id, 'insert', pubsub_row.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END
@@ -122,7 +142,7 @@ AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub 2a33573d authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub 7b433492 authors_save';
 
 -- channel "authors_save": truncate on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_truncate_a9ede22e"() RETURNS trigger
@@ -135,12 +155,18 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
   size pg_catalog.int4 := 0;
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_save,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
     SELECT pubsub_subscription.id, 'truncate', 'null'::pg_catalog.json,
       CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, NULL, NULL
@@ -159,7 +185,7 @@ CREATE OR REPLACE TRIGGER "pubsub_authors_save_truncate"
 AFTER TRUNCATE ON "public"."authors"
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_truncate_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_truncate" ON "public"."authors" IS 'pubsub 71b80aa4 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_truncate" ON "public"."authors" IS 'pubsub ae71f833 authors_save';
 
 -- channel "authors_save": update on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_update_a9ede22e"() RETURNS trigger
@@ -172,15 +198,24 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
 DECLARE
   size pg_catalog.int4 := 0;
   pubsub_rows pg_catalog.int4;
+  pubsub_jit pg_catalog.text;
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_save,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   pubsub_rows := (SELECT LEAST(64, 3500 OPERATOR(pg_catalog./) pg_catalog.octet_length((CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END)::pg_catalog.text)) FROM new_rows AS new OFFSET 8 LIMIT 1);
   IF pubsub_rows OPERATOR(pg_catalog.>) 1 THEN
+    pubsub_jit := pg_catalog.current_setting('jit');
+    PERFORM pg_catalog.set_config('jit', 'off', true);
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, packed)
       SELECT pubsub_subscription.id, 'update', pubsub_packet.payload, CASE WHEN pg_catalog.current_setting('pubsub.context', true) OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('pubsub.context', true) END, pubsub_packet.packed
       FROM (
@@ -194,6 +229,7 @@ BEGIN
       ) AS pubsub_packet CROSS JOIN "pubsub"."subscription" AS pubsub_subscription
       WHERE pubsub_subscription.channel OPERATOR(pg_catalog.=) 'authors_save' AND NOT pubsub_subscription.broadcast
       ORDER BY pubsub_packet.number;
+    pubsub_jit := pg_catalog.set_config('jit', pubsub_jit, true);
   ELSE
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
       SELECT pubsub_subscription.id, 'update', CASE WHEN pg_catalog.pg_column_size("pubsub old row") OPERATOR(pg_catalog.+) pg_catalog.pg_column_size("pubsub new row") OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE pg_catalog.json_build_array("pubsub old row", "pubsub new row") END,
@@ -218,5 +254,5 @@ AFTER UPDATE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_update_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub 7a3a4d6b authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub 61edf458 authors_save';
 

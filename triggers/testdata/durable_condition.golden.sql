@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -18,6 +19,11 @@ DECLARE
   item text;
   pubsub_state text; -- a name that no column has
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_save,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   BEGIN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
       SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END,
@@ -86,7 +92,7 @@ AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub eca54c33 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub 2ba6464a authors_save';
 
 -- channel "authors_save": update on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_update_a9ede22e"() RETURNS trigger
@@ -99,6 +105,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -108,6 +115,11 @@ DECLARE
   item text;
   pubsub_state text; -- a name that no column has
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_save,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   BEGIN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
       SELECT pubsub_subscription.id, 'update', CASE WHEN pg_catalog.pg_column_size("pubsub old row") OPERATOR(pg_catalog.+) pg_catalog.pg_column_size("pubsub new row") OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE pg_catalog.json_build_array("pubsub old row", "pubsub new row") END,
@@ -181,5 +193,5 @@ AFTER UPDATE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_update_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub a981ec02 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub 27df3e7d authors_save';
 

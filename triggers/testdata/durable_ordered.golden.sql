@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -16,6 +17,11 @@ DECLARE
   size pg_catalog.int4 := 0;
   pubsub_state text; -- a name that no column has
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_save,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   BEGIN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
       SELECT pubsub_subscription.id, 'delete', CASE WHEN pg_catalog.pg_column_size(old.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(old.*) ELSE pg_catalog.row_to_json(old.*) END,
@@ -52,7 +58,7 @@ AFTER DELETE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_delete_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_delete" ON "public"."authors" IS 'pubsub 382fa0cc authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_delete" ON "public"."authors" IS 'pubsub f52780a8 authors_save';
 
 -- channel "authors_save": insert on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_insert_a9ede22e"() RETURNS trigger
@@ -65,6 +71,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -72,6 +79,11 @@ DECLARE
   size pg_catalog.int4 := 0;
   pubsub_state text; -- a name that no column has
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_save,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   BEGIN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
       SELECT pubsub_subscription.id, 'insert', CASE WHEN pg_catalog.pg_column_size(new.*) OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_of"(new.*) ELSE pg_catalog.row_to_json(new.*) END,
@@ -108,7 +120,7 @@ AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub 6e038d0d authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_insert" ON "public"."authors" IS 'pubsub 4f6d7b86 authors_save';
 
 -- channel "authors_save": truncate on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_truncate_a9ede22e"() RETURNS trigger
@@ -121,6 +133,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -128,6 +141,11 @@ DECLARE
   size pg_catalog.int4 := 0;
   pubsub_state text; -- a name that no column has
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_save,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   BEGIN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
       SELECT pubsub_subscription.id, 'truncate', 'null'::pg_catalog.json,
@@ -161,7 +179,7 @@ CREATE OR REPLACE TRIGGER "pubsub_authors_save_truncate"
 AFTER TRUNCATE ON "public"."authors"
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_truncate_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_truncate" ON "public"."authors" IS 'pubsub 8b7a0717 authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_truncate" ON "public"."authors" IS 'pubsub 806dadc1 authors_save';
 
 -- channel "authors_save": update on "public"."authors"
 CREATE OR REPLACE FUNCTION "pubsub"."authors_save_update_a9ede22e"() RETURNS trigger
@@ -174,6 +192,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -181,6 +200,11 @@ DECLARE
   size pg_catalog.int4 := 0;
   pubsub_state text; -- a name that no column has
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_save,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   BEGIN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
       SELECT pubsub_subscription.id, 'update', CASE WHEN pg_catalog.pg_column_size("pubsub old row") OPERATOR(pg_catalog.+) pg_catalog.pg_column_size("pubsub new row") OPERATOR(pg_catalog.>) 262144 THEN "pubsub"."json_pair"("pubsub old row", "pubsub new row") ELSE pg_catalog.json_build_array("pubsub old row", "pubsub new row") END,
@@ -221,5 +245,5 @@ AFTER UPDATE ON "public"."authors"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_save_update_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub ac5e40be authors_save';
+COMMENT ON TRIGGER "pubsub_authors_save_update" ON "public"."authors" IS 'pubsub 08cdc782 authors_save';
 

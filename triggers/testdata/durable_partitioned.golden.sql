@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -16,6 +17,11 @@ DECLARE
   size pg_catalog.int4 := 0;
   pubsub_state text; -- a name that no column has
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',events,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   -- columns 9f310152
   BEGIN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
@@ -50,7 +56,7 @@ CREATE OR REPLACE TRIGGER "pubsub_events_delete"
 AFTER DELETE ON "public"."events"
 FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_delete_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_delete" ON "public"."events" IS 'pubsub c8863ac5 events';
+COMMENT ON TRIGGER "pubsub_events_delete" ON "public"."events" IS 'pubsub 8aaab70a events';
 
 -- channel "events": update on "public"."events"
 CREATE OR REPLACE FUNCTION "pubsub"."events_update_bb941f4d"() RETURNS trigger
@@ -63,6 +69,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -70,6 +77,11 @@ DECLARE
   size pg_catalog.int4 := 0;
   pubsub_state text; -- a name that no column has
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',events,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   -- columns 9f310152
   BEGIN
     INSERT INTO "pubsub"."event" (subscription_id, op, payload, context, key, error)
@@ -104,5 +116,5 @@ CREATE OR REPLACE TRIGGER "pubsub_events_update"
 AFTER UPDATE ON "public"."events"
 FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_update_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub 27256ddf events';
+COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub 0e624a16 events';
 

@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -17,6 +18,11 @@ DECLARE
   items text := '';
   item text;
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_insert,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   BEGIN
     FOR item IN
       SELECT ',' || row_to_json(new.*)::text
@@ -52,5 +58,5 @@ AFTER INSERT ON "public"."authors"
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_insert_insert_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_insert_insert" ON "public"."authors" IS 'pubsub 6372bd42 authors_insert';
+COMMENT ON TRIGGER "pubsub_authors_insert_insert" ON "public"."authors" IS 'pubsub 80782fdf authors_insert';
 

@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -17,6 +18,11 @@ DECLARE
   items text := '';
   item text;
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',Ord%22er%27s+%25items%5C,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   BEGIN
     FOR item IN
       SELECT ',' || '[' || row_to_json("pubsub old row")::text || ',' || row_to_json("pubsub new row")::text || ']'
@@ -56,5 +62,5 @@ AFTER UPDATE ON "Sales Dept"."Order ""Items'"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."Ord""er's %items\_update_b621923a"();
 
-COMMENT ON TRIGGER "pubsub_Ord""er's %items\_update" ON "Sales Dept"."Order ""Items'" IS E'pubsub 1a65acc8 Ord"er''s %items\\';
+COMMENT ON TRIGGER "pubsub_Ord""er's %items\_update" ON "Sales Dept"."Order ""Items'" IS E'pubsub 8ca64d55 Ord"er''s %items\\';
 

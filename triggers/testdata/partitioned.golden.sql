@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -17,6 +18,11 @@ DECLARE
   items text := '';
   item text;
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',events,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   -- columns 9f310152
   BEGIN
     IF ((
@@ -43,7 +49,7 @@ CREATE OR REPLACE TRIGGER "pubsub_events_insert"
 AFTER INSERT ON "public"."events"
 FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_insert_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_insert" ON "public"."events" IS 'pubsub f2717d91 events';
+COMMENT ON TRIGGER "pubsub_events_insert" ON "public"."events" IS 'pubsub 5558fb14 events';
 
 -- channel "events": update on "public"."events"
 CREATE OR REPLACE FUNCTION "pubsub"."events_update_bb941f4d"() RETURNS trigger
@@ -56,6 +62,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -64,6 +71,11 @@ DECLARE
   items text := '';
   item text;
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',events,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   -- columns 9f310152
   BEGIN
     IF ((
@@ -90,5 +102,5 @@ CREATE OR REPLACE TRIGGER "pubsub_events_update"
 AFTER UPDATE ON "public"."events"
 FOR EACH ROW EXECUTE FUNCTION "pubsub"."events_update_bb941f4d"();
 
-COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub 250812c5 events';
+COMMENT ON TRIGGER "pubsub_events_update" ON "public"."events" IS 'pubsub cf74ecbd events';
 

@@ -9,6 +9,7 @@ SET DateStyle = 'ISO, YMD'
 SET IntervalStyle = 'postgres'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET jit = off
 AS $pubsub$
 -- made by pubsub for GORM; changes are undone by its Migrate
 #variable_conflict use_column
@@ -17,6 +18,11 @@ DECLARE
   items text := '';
   item text;
 BEGIN
+  IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.<>) '' THEN
+    IF pg_catalog.current_setting('pubsub.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pubsub.ignore', true), ',authors_truncate,') OPERATOR(pg_catalog.>) 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   BEGIN
     size := "pubsub"."send"('authors_truncate', '"op":"truncate","rows":[' || 'null' || ']');
   EXCEPTION WHEN OTHERS THEN
@@ -38,5 +44,5 @@ CREATE OR REPLACE TRIGGER "pubsub_authors_truncate_truncate"
 AFTER TRUNCATE ON "public"."authors"
 FOR EACH STATEMENT EXECUTE FUNCTION "pubsub"."authors_truncate_truncate_a9ede22e"();
 
-COMMENT ON TRIGGER "pubsub_authors_truncate_truncate" ON "public"."authors" IS 'pubsub 40e8190b authors_truncate';
+COMMENT ON TRIGGER "pubsub_authors_truncate_truncate" ON "public"."authors" IS 'pubsub cb0dd7be authors_truncate';
 

@@ -11,6 +11,7 @@ import (
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+	"gorm.io/plugin/dbresolver"
 
 	"github.com/gorm-pubsub/pubsub/hooks"
 )
@@ -479,5 +480,31 @@ func TestFailedCommit(t *testing.T) {
 		require.ErrorIs(b, hooks.AfterCommit(tx, b.note("late")), hooks.ErrRolledBack)
 		_ = tx.Commit()
 		b.got("not by hand")
+	})
+}
+
+// A transaction that asks the resolver for a pool has hooks when the resolver came
+// after the plugin, and says that it has none when it came before.
+func TestResolverClauses(t *testing.T) {
+	t.Parallel()
+	each(t, func(b *bench) {
+		for _, operation := range []dbresolver.Operation{dbresolver.Write, dbresolver.Read} {
+			session := b.db
+			if b.mode.resolver != 0 {
+				session = b.db.Clauses(operation)
+			}
+			tx := session.Begin()
+			err := hooks.AfterCommit(tx, b.note("hook"))
+			if b.mode.resolver < 0 {
+				require.ErrorIs(b, err, hooks.ErrUnhookedTx)
+				tx, _, err = hooks.BindTx(tx)
+				require.NoError(b, err)
+				err = hooks.AfterCommit(tx, b.note("hook"))
+			}
+			require.NoError(b, err)
+			require.NoError(b, tx.Exec("SELECT 1").Error)
+			require.NoError(b, tx.Commit().Error)
+			b.got("hook")
+		}
 	})
 }

@@ -77,6 +77,9 @@ func register(name string, tx *gorm.DB, fn func(context.Context), add func(txhoo
 		return nil
 	}
 	t, err := txhook.Of(tx)
+	if t == nil && tx.Error != nil { // perhaps a transaction that could not be begun
+		err = tx.Error
+	}
 	if err == nil {
 		ctx, logger := context.WithoutCancel(tx.Statement.Context), tx.Logger
 		err = add(t, func() {

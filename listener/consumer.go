@@ -327,15 +327,16 @@ func (c *consumer) call(ctx context.Context, session *gorm.DB, pool gorm.ConnPoo
 	done := make([]bool, len(messages))
 	var own *gorm.DB
 	var guarded *guard
+	shared := ctx // by all events; each may have a context of its own
 	invokeIn := func(call Call, which ...event) error {
-		ctx := ctx
+		ctx := shared
 		if len(which) == 1 {
 			ctx = triggers.WithEventContext(ctx, triggers.EventContext(which[0].context))
 		}
 		c.running.Add(1)
 		defer c.running.Add(-1)
 		if own == nil || own.Error != nil { // an earlier call's error is not the next one's
-			own = session.Session(&gorm.Session{NewDB: true, Context: ctx})
+			own = session.Session(&gorm.Session{NewDB: true, Context: shared})
 			if _, running := own.Statement.ConnPool.(gorm.TxCommitter); running {
 				guarded = &guard{ConnPool: own.Statement.ConnPool}
 				own.Statement.ConnPool = guarded

@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -24,10 +26,13 @@ var errNoPipeline = errors.New("the pool's connections are not pgx's own")
 // sooner. To GORM it is a transaction like those of database/sql.
 type pipelined struct {
 	*sql.Conn
-	ctx   context.Context
-	tx    *sql.Tx // see SQLTx
-	done  bool
-	hooks txhook.Scope
+	ctx    context.Context
+	ended  atomic.Bool
+	ignore func() bool // the end of ctx, which rolls back
+	hooks  txhook.Scope
+
+	mu sync.Mutex
+	tx *sql.Tx // see SQLTx
 }
 
 var (
@@ -49,7 +54,7 @@ func pipeline(ctx context.Context, pool connector, query string, args []any, sca
 	if err != nil {
 		return nil, fmt.Errorf("begin a transaction: %w", err)
 	}
-	t := &pipelined{Conn: conn, ctx: ctx}
+	t := &pipelined{Conn: conn, ctx: ctx, ignore: func() bool { return true }}
 	err = t.raw(func(c *pgx.Conn) error {
 		b := &pgx.Batch{}
 		b.Queue(beginSQL)
@@ -71,6 +76,8 @@ func pipeline(ctx context.Context, pool connector, query string, args []any, sca
 		_ = t.Rollback()
 		return nil, err
 	}
+	// As database/sql does: a function that never returns must not hold its events.
+	t.ignore = context.AfterFunc(ctx, func() { _ = t.Rollback() })
 	return t, nil
 }
 
@@ -100,13 +107,13 @@ func (t *pipelined) raw(f func(*pgx.Conn) error) error {
 
 // Commit ends the transaction, as sql.Tx does.
 func (t *pipelined) Commit() error {
-	if t.done {
+	if t.ended.Swap(true) {
 		return sql.ErrTxDone
 	}
-	t.done = true
+	t.ignore()
 	var err error
-	if t.tx != nil {
-		err = t.tx.Commit()
+	if tx := t.taken(); tx != nil {
+		err = tx.Commit()
 	} else {
 		err = t.raw(func(c *pgx.Conn) error {
 			tag, err := c.Exec(t.ctx, "commit")
@@ -124,13 +131,13 @@ func (t *pipelined) Commit() error {
 // Rollback ends the transaction, as sql.Tx does. A connection on which that fails
 // is closed, which ends it, too.
 func (t *pipelined) Rollback() error {
-	if t.done {
+	if t.ended.Swap(true) {
 		return sql.ErrTxDone
 	}
-	t.done = true
+	t.ignore()
 	var err error
-	if t.tx != nil {
-		err = t.tx.Rollback()
+	if tx := t.taken(); tx != nil {
+		err = tx.Rollback()
 	} else {
 		ctx, cancel := after(t.ctx)
 		defer cancel()
@@ -184,7 +191,9 @@ func (t *pipelined) QueryContext(ctx context.Context, query string, args ...any)
 // for it, or for GORM's cache of prepared statements. That the server has one already is
 // but a warning in its log.
 func (t *pipelined) SQLTx() *sql.Tx {
-	if t.tx == nil {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.tx == nil && !t.ended.Load() {
 		tx, err := t.BeginTx(t.ctx, nil)
 		if err != nil {
 			return nil
@@ -194,9 +203,37 @@ func (t *pipelined) SQLTx() *sql.Tx {
 	return t.tx
 }
 
+// taken returns what SQLTx has given, if it has.
+func (t *pipelined) taken() *sql.Tx {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tx
+}
+
+// PrepareContext prepares a statement.
+func (t *pipelined) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	stmt, err := t.Conn.PrepareContext(ctx, query)
+	if err == nil {
+		txhook.Remember(stmt, query)
+	}
+	return stmt, err
+}
+
+// QueryRowContext runs a query of one row.
+func (t *pipelined) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	row := t.Conn.QueryRowContext(ctx, query, args...)
+	if row.Err() == nil {
+		t.hooks.Saw(query)
+	}
+	return row
+}
+
 // StmtContext is for GORM's cache of prepared statements.
 func (t *pipelined) StmtContext(ctx context.Context, stmt *sql.Stmt) *sql.Stmt {
 	if tx := t.SQLTx(); tx != nil {
+		if ctx.Err() == nil {
+			t.hooks.SawPrepared(stmt)
+		}
 		return tx.StmtContext(ctx, stmt)
 	}
 	// A statement that fails, and runs nowhere else.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
@@ -81,8 +80,6 @@ func setContext(tx *gorm.DB, v any) error {
 		return fmt.Errorf("%w: %w", ErrContext, err)
 	case len(merged) > maxContext:
 		return fmt.Errorf("%w: %d bytes of JSON, and %d at the most", ErrContext, len(merged), maxContext)
-	case strings.Contains(string(merged), `\u0000`):
-		return fmt.Errorf("%w: Postgres stores no zero byte in a text", ErrContext)
 	}
 	pool, err := transaction(tx)
 	if err != nil || tx.DryRun {

@@ -42,6 +42,11 @@ func Of(db *gorm.DB) (Transaction, error) {
 	pool := db.Statement.ConnPool
 	for {
 		switch p := pool.(type) {
+		case *Tx:
+			if p == nil { // it could not be begun
+				return nil, gorm.ErrInvalidTransaction
+			}
+			return p, nil
 		case Transaction:
 			return p, nil
 		case *gorm.PreparedStmtTX:
@@ -64,7 +69,8 @@ func SQLTx(db *gorm.DB) (*sql.Tx, bool) {
 		case *sql.Tx:
 			return p, true
 		case interface{ SQLTx() *sql.Tx }:
-			return p.SQLTx(), true
+			tx := p.SQLTx()
+			return tx, tx != nil
 		case *gorm.PreparedStmtTX:
 			pool = p.Tx
 		case interface{ Unwrap() gorm.ConnPool }:

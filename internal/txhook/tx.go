@@ -3,8 +3,10 @@ package txhook
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"weak"
 
 	"gorm.io/gorm"
@@ -13,13 +15,16 @@ import (
 // Tx is a transaction with hooks.
 type Tx struct {
 	*sql.Tx
-	scope Scope
+	scope      Scope
+	committing atomic.Bool
 }
 
 var (
 	_ gorm.Tx          = (*Tx)(nil)
 	_ gorm.TxCommitter = (*Tx)(nil)
 	_ Transaction      = (*Tx)(nil)
+
+	_ gorm.GetDBConnector = (*Tx)(nil)
 )
 
 // Transaction is a transaction whose hooks we call.
@@ -32,11 +37,22 @@ type Transaction interface {
 func (t *Tx) Hooks() *Scope { return &t.scope }
 
 // SQLTx returns the transaction of database/sql.
-func (t *Tx) SQLTx() *sql.Tx { return t.Tx }
+func (t *Tx) SQLTx() *sql.Tx {
+	if t == nil {
+		return nil
+	}
+	return t.Tx
+}
+
+// GetDBConn is for gorm.DB.DB, which knows how to find the pool of a *sql.Tx.
+func (t *Tx) GetDBConn() (*sql.DB, error) {
+	return (&gorm.DB{Config: &gorm.Config{ConnPool: t.Tx}}).DB()
+}
 
 // Commit commits, and calls the hooks when the connection is free again. When that
 // fails, the transaction counts as rolled back.
 func (t *Tx) Commit() error {
+	t.committing.Store(true)
 	err := t.Tx.Commit()
 	t.scope.Finish(err == nil)
 	return err
@@ -45,6 +61,9 @@ func (t *Tx) Commit() error {
 // Rollback rolls back, and calls the hooks.
 func (t *Tx) Rollback() error {
 	err := t.Tx.Rollback()
+	if errors.Is(err, sql.ErrTxDone) && t.committing.Load() {
+		return err // whoever commits tells how that ends
+	}
 	t.scope.Finish(false)
 	return err
 }
@@ -80,7 +99,7 @@ func (t *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *sq
 func (t *Tx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
 	stmt, err := t.Tx.PrepareContext(ctx, query)
 	if err == nil {
-		remember(stmt, query)
+		Remember(stmt, query)
 	}
 	return stmt, err
 }
@@ -89,8 +108,8 @@ func (t *Tx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error
 // be run. One that the server refuses makes the whole transaction fail, so that what
 // counts is whether it is sent.
 func (t *Tx) StmtContext(ctx context.Context, stmt *sql.Stmt) *sql.Stmt {
-	if query, ok := prepared.Load(weak.Make(stmt)); ok && ctx.Err() == nil {
-		t.scope.Saw(query.(string)) //nolint:forcetypeassert // nothing else is in it
+	if ctx.Err() == nil {
+		t.scope.SawPrepared(stmt)
 	}
 	return t.Tx.StmtContext(ctx, stmt)
 }
@@ -99,11 +118,19 @@ func (t *Tx) StmtContext(ctx context.Context, stmt *sql.Stmt) *sql.Stmt {
 // parts, by weak pointers.
 var prepared sync.Map
 
-func remember(stmt *sql.Stmt, query string) {
+// Remember keeps in mind what the statement was prepared from, for SawPrepared.
+func Remember(stmt *sql.Stmt, query string) {
 	if _, ok := parse(query); !ok {
 		return
 	}
 	key := weak.Make(stmt)
 	prepared.Store(key, query)
 	runtime.AddCleanup(stmt, func(key weak.Pointer[sql.Stmt]) { prepared.Delete(key) }, key)
+}
+
+// SawPrepared is Saw for a prepared statement that is about to be run.
+func (s *Scope) SawPrepared(stmt *sql.Stmt) {
+	if query, ok := prepared.Load(weak.Make(stmt)); ok {
+		s.Saw(query.(string)) //nolint:forcetypeassert // nothing else is in it
+	}
 }

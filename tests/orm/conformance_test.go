@@ -104,7 +104,14 @@ func TestManual(t *testing.T) {
 		cancel()
 		failed := b.db.WithContext(ctx).Begin()
 		require.Error(b, failed.Error)
+		require.ErrorIs(b, hooks.AfterCommit(failed, b.note("never begun")), context.Canceled)
+		require.ErrorIs(b, hooks.AfterRollback(failed, b.note("never begun")), context.Canceled)
+		failed.Error = nil
+		if !b.db.PrepareStmt { // whose failed transaction can't be told from none
+			require.ErrorIs(b, hooks.AfterCommit(failed, b.note("never begun")), gorm.ErrInvalidTransaction)
+		}
 		require.NotPanics(b, func() { failed.Rollback(); failed.Commit() })
+		b.got()
 	})
 }
 
@@ -431,6 +438,9 @@ func TestAsWithout(t *testing.T) {
 		require.NoError(b, b.db.Transaction(func(tx *gorm.DB) error {
 			sqlTx, ok := hooks.SQLTx(tx)
 			require.True(b, ok)
+			same, err := tx.DB()
+			require.NoError(b, err)
+			require.Same(b, pool, same)
 			var n int
 			require.NoError(b, sqlTx.QueryRowContext(b.Context(), "SELECT count(*) FROM writers").Scan(&n))
 			require.Equal(b, 1, n)

@@ -15,6 +15,7 @@ type Scope struct {
 	mu    sync.Mutex
 	state state
 	items []item
+	room  [2]item // for the first of them
 	// undone are the hooks of what was rolled back while the transaction went on:
 	// they wait for its end, when its connection is free.
 	undone []func()
@@ -59,9 +60,16 @@ func (s *Scope) add(i item) state {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == open {
-		s.items = append(s.items, i)
+		s.append(i)
 	}
 	return s.state
+}
+
+func (s *Scope) append(i item) {
+	if s.items == nil {
+		s.items = s.room[:0]
+	}
+	s.items = append(s.items, i)
 }
 
 // Saw tells the scope of a statement that was run in the transaction without an
@@ -78,7 +86,7 @@ func (s *Scope) Saw(query string) {
 	}
 	switch c.verb {
 	case savepoint:
-		s.items = append(s.items, item{mark: c.name})
+		s.append(item{mark: c.name})
 	case release:
 		if at := s.last(c.name); at >= 0 {
 			s.release(at)
